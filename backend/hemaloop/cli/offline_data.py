@@ -1,0 +1,91 @@
+"""What the offline commands share: reading a data set, saying what is wrong with it, and asking a model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from hemaloop.errors import DatasetError, PluginError
+from hemaloop.formats import Dataset, read_dataset
+from hemaloop.plugin import Detections, Image, Plugin, Prediction, Progress
+
+_SHOWN = 20
+"""Lines of one kind of finding on the screen; files hold all of them."""
+BATCH = 4
+
+
+def load(data: Path, images: Path | None, renamed: Mapping[str, str]) -> Dataset:
+    """A data set with classes renamed. Raises `DatasetError` for a class to rename that it does not have."""
+    dataset = read_dataset(data, images)
+    unknown = [name for name in renamed if name not in dataset.labels]
+    if unknown:
+        raise DatasetError(
+            f"--map: {data} has no class {', '.join(map(repr, unknown))}; its classes are {', '.join(dataset.labels)}"
+        )
+    labels = tuple(dict.fromkeys(renamed.get(label, label) for label in dataset.labels))
+    items = tuple(replace(item, names=tuple(renamed.get(name, name) for name in item.names)) for item in dataset.items)
+    return replace(dataset, labels=labels, items=items)
+
+
+def require_detections(family: type[Plugin]) -> None:
+    """Raises `PluginError` for a family whose predictions are not boxes."""
+    if family.produces is not Detections:
+        raise PluginError(
+            f"model family {family.family!r} gives {family.produces.__name__}; this command needs one that gives boxes"
+        )
+
+
+def require_labels(dataset: Dataset, labels: Sequence[str]) -> Counter[str]:
+    """Boxes of each of these classes. Raises `DatasetError` where there is no image, or no box of any of them."""
+    if not len(dataset):
+        raise DatasetError(f"data set {dataset.path}: no usable image; {len(dataset.faults)} fault(s), see above")
+    counts = dataset.counts()
+    if not any(counts[label] for label in labels):
+        own = ", ".join(f"{label} ({counts[label]})" for label in dataset.labels) or "none"
+        raise DatasetError(
+            f"data set {dataset.path}: no box of {', '.join(labels)}; its classes: {own}. Rename with --map FROM=TO"
+        )
+    return Counter({label: counts[label] for label in labels})
+
+
+def show_findings(console: Console, findings: Mapping[str, Sequence[str]]) -> None:
+    """Findings by kind, the first of each."""
+    for kind, lines in findings.items():
+        console.print(f"{len(lines)} × {kind}:", style="yellow", markup=False)
+        for line in lines[:_SHOWN]:
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        if len(lines) > _SHOWN:
+            console.print(f"  … and {len(lines) - _SHOWN} more")
+
+
+def require_free(folder: Path, name: str, *, overwrite: bool) -> None:
+    """Raises `DatasetError` where a folder holds something that may not be replaced.
+
+    name: file by which a folder of the same kind is known; another kind is never replaced.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not folder.is_dir() or not (folder / name).is_file():
+        raise DatasetError(f"--out {folder}: exists and is not a model; name another folder")
+    if not overwrite:
+        raise DatasetError(f"--out {folder}: holds a model already; name another folder, or add --overwrite")
+
+
+def boxes_of(predictions: Sequence[Prediction]) -> list[Detections]:
+    """The predictions, which `require_detections` promised to be boxes."""
+    found = [prediction for prediction in predictions if isinstance(prediction, Detections)]
+    if len(found) != len(predictions):
+        raise PluginError("a prediction is not Detections, although the family says so; report it to its author")
+    return found
+
+
+def in_batches(images: Sequence[Callable[[], Image]], progress: Progress, message: str) -> Iterator[list[Image]]:
+    """Images decoded a few at a time."""
+    for start in range(0, len(images), BATCH):
+        progress.report(start, len(images), message)
+        yield [image() for image in images[start : start + BATCH]]
+    progress.report(len(images), len(images), message)

@@ -1,0 +1,98 @@
+"""`hemaloop evaluate`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hemaloop.cli.offline_data import boxes_of, in_batches, load, require_detections, require_labels, show_findings
+from hemaloop.cli.watching import Watch
+from hemaloop.drawing import curves_figure, save_figure
+from hemaloop.evaluation.detection import DetectionReport, evaluate_detections
+from hemaloop.formats import Item
+from hemaloop.model_folder import Opened, open_model
+from hemaloop.plugin import Plugin, Progress
+
+
+def run(
+    model: str, data: Path, out: Path, *, images: Path | None, renamed: Mapping[str, str], device: str
+) -> DetectionReport:
+    """Measure a model; on the screen, and as evaluation.json and precision_recall.png in `out`."""
+    console = Console()
+    opened = open_model(model, device)
+    require_detections(type(opened.plugin))
+    dataset = load(data, images, renamed)
+    show_findings(console, {"faults in the files": [str(fault) for fault in dataset.faults]} if dataset.faults else {})
+    require_labels(dataset, opened.plugin.labels)
+    seen = _seen(opened, dataset.items)
+    if seen:
+        console.print(
+            f"{seen} of {len(dataset)} images were used to train this model: the figures flatter it", style="yellow"
+        )
+    with Watch("evaluating") as watch:
+        report = measure(opened.plugin, dataset.items, watch)
+    show(console, opened.name, report)
+    out.mkdir(parents=True, exist_ok=True)
+    content = {"model": opened.name, "data": str(data), "images_seen_in_training": seen, **as_json(report)}
+    (out / "evaluation.json").write_text(json.dumps(content, indent=1, allow_nan=False), "utf-8")
+    save_figure(curves_figure(report), out / "precision_recall.png")
+    console.print(f"figures and curves: {out}", markup=False, highlight=False)
+    return report
+
+
+def measure(plugin: Plugin, items: Sequence[Item], progress: Progress, *, coco: bool = True) -> DetectionReport:
+    """Every figure of a plugin on these items: curves from all it finds, counts from what it shows."""
+    everything, shown = [], []
+    for batch in in_batches([item.image for item in items], progress, "images"):
+        everything += boxes_of(plugin.predict_unfiltered(batch))
+        shown += boxes_of(plugin.predict(batch))
+    truths = [item.truth(plugin.labels) for item in items]
+    return evaluate_detections(truths, everything, plugin.labels, shown=shown, coco=coco)
+
+
+def as_json(report: DetectionReport) -> dict[str, Any]:
+    """All figures by name, and the curves, for programs."""
+    curves = {
+        label: {
+            "recall": [round(float(value), 5) for value in curve.recall],
+            "precision": [round(float(value), 5) for value in curve.precision],
+            "score": [round(float(value), 5) for value in curve.scores],
+        }
+        for label, curve in report.curves.items()
+        if curve.truths
+    }
+    return {"images": report.images, "figures": report.figures(), "curves": curves}
+
+
+def show(console: Console, name: str, report: DetectionReport) -> None:
+    """A line a class, and the means."""
+    table = Table(title=f"{name} on {report.images} images", title_justify="left")
+    for column in ("class", "AP", "AP, paper's way", "cells in truth", "cells shown", "difference an image"):
+        table.add_column(column, justify="left" if column == "class" else "right")
+    for label, count in report.counts.items():
+        figures = _figure(report.ap[label]), _figure(report.paper_ap[label])
+        table.add_row(label, *figures, f"{count.truth:,}", f"{count.detected:,}", f"{count.error_per_image:.2f}")
+    table.add_section()
+    table.add_row("mean (mAP)", _figure(report.map50), _figure(report.paper_map), "", "", "")
+    console.print(table)
+    console.print(f"COCO mAP (IoU 0.50 to 0.95) {_figure(report.coco_map)}, mAP50 {_figure(report.coco_map50)}")
+    console.print(
+        "AP: area under the precision-recall curve at IoU 0.5, of every box found. Paper's way: of the boxes shown.",
+        style="dim",
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+
+def _seen(opened: Opened, items: Sequence[Item]) -> int:
+    """How many of the images a model learned from or was tuned on."""
+    known = opened.manifest.seen if opened.manifest else frozenset()
+    return sum(item.key in known for item in items)

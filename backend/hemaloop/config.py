@@ -1,0 +1,118 @@
+"""Settings, from the environment and one `.env` file; every fault is reported at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from hemaloop.errors import SettingsError
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Several values in one variable, separated by commas."""
+
+
+class Settings(BaseSettings):
+    """What a laboratory can set. `LABEL_STUDIO_URL`, `LABEL_STUDIO_API_KEY` and `REDIS_URL` have the names that
+    everybody uses; every other variable begins with `HEMALOOP_`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEMALOOP_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    label_studio_url: str = Field("http://127.0.0.1:8080", validation_alias="LABEL_STUDIO_URL")
+    label_studio_api_key: SecretStr = Field(SecretStr(""), validation_alias="LABEL_STUDIO_API_KEY")
+    redis_url: SecretStr | None = Field(None, validation_alias="REDIS_URL")
+
+    host: str = "127.0.0.1"
+    port: int = Field(9090, ge=1, le=65535)
+    public_url: str | None = Field(None, description="where Label Studio reaches this backend, if not http://host:port")
+    username: str = Field("hemaloop", min_length=1)
+    password: SecretStr = Field(min_length=8)
+    webhook_secret: SecretStr = Field(min_length=16)
+    max_request_bytes: int = Field(64 * 2**20, ge=2**16)
+
+    data_dir: Path = Path(".hemaloop")
+    artifacts_url: str | None = Field(None, description="fsspec address; data_dir/artifacts if unset")
+    device: Literal["cpu", "cuda", "auto"] = "auto"
+    inference_processes: int = Field(2, ge=1, le=64)
+    models_in_memory: int = Field(4, ge=1)
+    predict_deadline_seconds: float = Field(85.0, gt=0, le=95, description="Label Studio gives up after 100 s")
+    predict_open_seconds: float = Field(20.0, gt=0, le=95, description="longest wait of whoever opens a task")
+
+    image_hosts: Names = Field(
+        (), description="where images may come from, beside Label Studio: host, host:port, *.domain, address, network"
+    )
+    image_folders: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="local folders that images may be read from"
+    )
+    image_max_bytes: int = Field(64 * 2**20, ge=1024)
+    image_max_pixels: int = Field(50_000_000, ge=1)
+    image_timeout_seconds: float = Field(20.0, gt=0)
+    image_cache_bytes: int = Field(2 * 2**30, ge=0)
+
+    train_min_new_annotations: int = Field(10, ge=1)
+    train_min_interval_seconds: float = Field(600.0, ge=0)
+    train_debounce_seconds: float = Field(30.0, ge=0)
+    train_max_attempts: int = Field(3, ge=1, le=10)
+    train_retry_seconds: float = Field(30.0, ge=0, description="from a failed training to the next attempt")
+    train_threads: int = Field(0, ge=0, description="of a training while no annotator waits; 0 for every core")
+    train_niceness: int = Field(10, ge=0, le=19)
+    train_timeout_seconds: int = Field(24 * 3600, ge=60)
+    reconcile_interval_seconds: float = Field(300.0, gt=0)
+    gate_fraction: float = Field(0.2, gt=0, lt=0.9)
+    tune_fraction: float = Field(0.1, gt=0, lt=0.9)
+    gate_min_images: int = Field(5, ge=1)
+    score_shard_size: int = Field(200, ge=1)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("image_hosts", "image_folders", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("image_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value:
+            # Not at the top: it reads images, and these read settings.
+            from hemaloop.images.allow_list import AllowList
+
+            if faults := AllowList.faults(value):
+                raise ValueError("; ".join(faults))
+        return value
+
+    @field_validator("label_studio_url", "public_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("expected an address that begins with http:// or https://")
+        return value.rstrip("/") if value else value
+
+    @property
+    def artifacts(self) -> str:
+        """fsspec address of the artifact store."""
+        return self.artifacts_url or (self.data_dir.resolve() / "artifacts").as_uri()
+
+    @property
+    def backend_url(self) -> str:
+        """The address at which Label Studio is told to reach this backend."""
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+
+def load_settings(env_file: Path | None = None) -> Settings:
+    """Settings of this process. Raises `SettingsError` that lists every fault with the variable's name."""
+    try:
+        return Settings(_env_file=env_file or ".env")
+    except pydantic.ValidationError as error:
+        lines = []
+        for fault in error.errors():
+            name = str(fault["loc"][0])
+            variable = name if name.isupper() else f"HEMALOOP_{name.upper()}"
+            lines.append(f"  {variable}: {fault['msg']}")
+        raise SettingsError(
+            "settings, from the environment and .env:\n" + "\n".join(lines) + "\n`hemaloop settings` lists them all"
+        ) from None

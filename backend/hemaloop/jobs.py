@@ -1,0 +1,65 @@
+"""What a worker may run. Everything else that stands in a queue is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+Outcome = dict[str, Any]
+
+# The bodies import what they need: a worker looks names up here for every job, and only a job's own process trains.
+
+
+def train(project: str, reason: str) -> Outcome:
+    """Look whether a training is due, and train."""
+    from hemaloop import training
+    from hemaloop.workplace import workplace
+
+    with workplace(trains=True) as place:
+        return training.train_project(place, project, reason)
+
+
+def score_pool(project: str, reason: str) -> Outcome:
+    """Plan predictions for the tasks that lack one, in shards."""
+    from hemaloop import priorities
+    from hemaloop.workplace import workplace
+
+    with workplace() as place:
+        return priorities.plan_scores(place, project, reason)
+
+
+def score_shard(project: str, plan: str, index: int) -> Outcome:
+    """Score one shard of a plan."""
+    from hemaloop import priorities
+    from hemaloop.workplace import workplace
+
+    with workplace() as place:
+        return priorities.score_shard(place, project, plan, index)
+
+
+def publish(project: str, plan: str) -> Outcome:
+    """Push what the shards of a plan found, and publish its version."""
+    from hemaloop import publication
+    from hemaloop.workplace import workplace
+
+    with workplace() as place:
+        return publication.push_plan(place, project, plan)
+
+
+def finish_predictions(project: str, task_ids: Sequence[int], version: str) -> Outcome:
+    """Predict tasks that a request had no time for."""
+    from hemaloop import publication
+    from hemaloop.workplace import workplace
+
+    with workplace() as place:
+        return publication.finish_predictions(place, project, task_ids, version)
+
+
+ALLOWED: Mapping[str, Callable[..., Outcome]] = MappingProxyType(
+    {
+        f"{function.__module__}.{function.__qualname__}": function
+        for function in (train, score_pool, score_shard, publish, finish_predictions)
+    }
+)
+NAMES = frozenset(ALLOWED)

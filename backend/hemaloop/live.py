@@ -1,0 +1,131 @@
+"""Which model serves each project now: answered from memory, kept up to date in the background.
+
+`/setup` and `/predict` ask here, several times a second; the store, which may be on another continent, is asked once a
+project and second by a thread of its own. So a publication is in force everywhere within two seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from hemaloop.errors import HemaloopError, LabelConfigError
+from hemaloop.labelconfig import LabelConfig
+from hemaloop.projects import LiveModel, faults, live_model
+from hemaloop.store import ArtifactStore
+
+log = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 1.0
+FORGET_SECONDS = 3600.0
+
+Changed = Callable[[str, LabelConfig, LiveModel], None]
+"""Told the project, its config and the model that now serves it."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    config: LabelConfig
+    live: LiveModel
+    asked: float
+    fault: str = ""
+
+
+class LiveModels:
+    """The live model of each project that somebody asked about lately. Thread-safe."""
+
+    def __init__(
+        self, store: ArtifactStore, changed: Changed = lambda *_: None, *, refresh_seconds: float = REFRESH_SECONDS
+    ) -> None:
+        """changed: called for a project's first model and for each later one."""
+        self._store = store
+        self._changed = changed
+        self._refresh_seconds = refresh_seconds
+        # By the whole config: two configs that a trained model cannot tell apart may differ in their starter.
+        self._entries: dict[tuple[str, str], _Entry] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="live-models", daemon=True)
+
+    def start(self) -> Self:
+        """Begin to follow what is published."""
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Stop following."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(5)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def of(self, project: str, config: LabelConfig) -> LiveModel:
+        """The project's model. Raises `HemaloopError` where the config cannot be served or the store not be read."""
+        key = (project, config.xml)
+        now = time.monotonic()
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is not None:
+                entry.asked = now
+                return entry.live
+        # A wrong option is found here, at the connection, rather than by the first annotator.
+        if found := faults(config):
+            raise LabelConfigError("labelling config: " + "; ".join(found))
+        live = live_model(project, config, self._store)
+        with self._lock:
+            self._entries[key] = _Entry(config, live, now)
+        self._changed(project, config, live)
+        return live
+
+    def forget(self, project: str) -> None:
+        """Ask the store anew when somebody asks about the project again."""
+        with self._lock:
+            for key in [key for key in self._entries if key[0] == project]:
+                del self._entries[key]
+
+    def versions(self) -> list[str]:
+        """Live versions, those asked about last first."""
+        with self._lock:
+            entries = sorted(self._entries.values(), key=lambda entry: -entry.asked)
+        return list(dict.fromkeys(entry.live.version for entry in entries))
+
+    def refresh(self) -> None:
+        """Look at the store once for every project. What cannot be read leaves the model that serves as it is."""
+        with self._lock:
+            entries = list(self._entries.items())
+        for (project, xml), entry in entries:
+            if time.monotonic() - entry.asked > FORGET_SECONDS:
+                with self._lock:
+                    self._entries.pop((project, xml), None)
+                continue
+            self._refresh_one(project, entry)
+
+    def _refresh_one(self, project: str, entry: _Entry) -> None:
+        try:
+            live = live_model(project, entry.config, self._store)
+        except (HemaloopError, OSError) as error:
+            if str(error) != entry.fault:
+                log.warning("project %s keeps version %s: %s", project, entry.live.version, error)
+            entry.fault = str(error)
+            return
+        entry.fault = ""
+        if live != entry.live:
+            log.info("project %s: %s now serves instead of %s", project, live.version, entry.live.version)
+            entry.live = live
+            self._changed(project, entry.config, live)
+
+    def _keep(self) -> None:
+        while not self._stop.wait(self._refresh_seconds):
+            self.refresh()

@@ -1,0 +1,284 @@
+"""The contract of a model family: numpy in, numpy out.
+
+A family is one class that derives from `Plugin` and one line in its distribution's metadata:
+
+    [project.entry-points."hemaloop.plugins"]
+    faster_rcnn = "hemaloop_faster_rcnn:FasterRCNN"
+
+Nothing in this file knows torch, Flask, RQ or Label Studio, and nothing in a plugin needs to know more
+than this file.
+
+Conventions
+-----------
+image   uint8 (H, W, 3), RGB, EXIF orientation applied, origin top-left.
+boxes   float32 (N, 4), ``[x1 y1 x2 y2]`` px, half-open, ``0 <= x1 < x2 <= W`` and ``0 <= y1 < y2 <= H``.
+scores  float32 (N,), in [0, 1].
+labels  int64 (N,), index into the plugin's ``labels``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import pydantic
+from numpy.typing import NDArray
+
+from hemaloop.errors import OptionError
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """Boxes of one image, by falling score.
+
+    boxes: float32 (N, 4) px; labels: int64 (N,); scores: float32 (N,) in [0, 1], all 1 where it is truth.
+    """
+
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """No object at all: a statement, not a missing value."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+    @classmethod
+    def truth(cls, boxes: Any, labels: Any) -> Detections:
+        """Boxes that a person drew, each with score 1. Accepts anything numpy can turn into (N, 4) and (N,)."""
+        box_array = np.asarray(boxes, np.float32).reshape(-1, 4)
+        label_array = np.asarray(labels, np.int64).reshape(-1)
+        return cls(box_array, label_array, np.ones(len(box_array), np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassMap:
+    """One value a pixel: uint8 (H, W). 0 is background; value k > 0 means ``labels[k - 1]`` of the plugin."""
+
+    labels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classification:
+    """One image as a whole: float32 (C,), in [0, 1], sums to 1, in the order of the plugin's ``labels``."""
+
+    probabilities: NDArray[np.float32]
+
+
+Prediction = Detections | ClassMap | Classification
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewMark:
+    """An object of a prediction that a person should look at.
+
+    index: position in `Detections` (or of a class in the other variants); reason: a short phrase, shown to people.
+    """
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A prediction and how much its image is worth labelling.
+
+    relevance: finite, >= 0, unbounded, larger is more worth labelling, in the unit of the family's paper.
+    review: the objects that a person should look at. parts: what the relevance is made of, by name.
+    """
+
+    prediction: Prediction
+    relevance: float
+    review: tuple[ReviewMark, ...] = ()
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An image and its truth. key: hash of the image's content; the same picture has the same key everywhere."""
+
+    image: Image
+    truth: Prediction
+    key: str
+
+
+class Progress(Protocol):
+    """Where a family tells how far it is, and hears that it should stop."""
+
+    def report(self, done: float, total: float, message: str, figures: Mapping[str, float] | None = None) -> None:
+        """`done` of `total` steps; `figures` are named numbers such as losses.
+
+        Raises `hemaloop.errors.Cancelled` when somebody asked to stop; a family lets it pass through.
+        """
+
+
+class Silent:
+    """A `Progress` that nobody watches."""
+
+    def report(self, done: float, total: float, message: str, figures: Mapping[str, float] | None = None) -> None:
+        """Does nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    """What a training did.
+
+    epochs: named numbers of each epoch, losses among them. figures: what was measured on `tune`.
+    notes: sentences that a person should read, such as a class without an example. seconds: wall time.
+    """
+
+    epochs: tuple[Mapping[str, float], ...]
+    figures: Mapping[str, float]
+    notes: tuple[str, ...]
+    seconds: float
+
+
+class PluginOptions(pydantic.BaseModel):
+    """Base of a family's options: frozen, validated, unknown names refused.
+
+    Declare each with `option`, so that its unit and source can be shown. Values may arrive as text (from a
+    labelling config or the command line); pydantic turns "0.45" into a float.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def option(default: Any, description: str, *, unit: str = "", source: str = "", **bounds: Any) -> Any:
+    """Declare one option of a `PluginOptions`, with its unit and source; `bounds` are pydantic's `ge`, `le`…"""
+    return pydantic.Field(
+        default=default, description=description, json_schema_extra={"unit": unit, "source": source}, **bounds
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A named starting point of a family: what it is for, the labels it knows and the options it sets.
+
+    starter: a directory that `Plugin.load` reads, shipped with the family, or None.
+    """
+
+    description: str
+    labels: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    starter: Path | None = None
+
+
+class Plugin(ABC):
+    """A model family.
+
+    ::
+
+        plugin = FasterRCNN(labels=("RBC", "WBC"), options={"backbone": "resnet18_fpn"}, device="cpu", seed=0)
+        report = plugin.fit(train, tune, Silent())
+        predictions = plugin.predict([image])          # [Detections(...)]
+        plugin.save(Path("model")); FasterRCNN(labels=("RBC", "WBC")).load(Path("model"))
+
+    A family imports torch inside methods or in modules that its `__init__.py` does not import, so that asking
+    for its name and options costs milliseconds.
+    """
+
+    family: ClassVar[str]
+    """The name that labelling configs use: ``model_family="faster_rcnn"``."""
+    version: ClassVar[str]
+    """Of the family's code; part of every artifact."""
+    description: ClassVar[str]
+    """One line for people who choose a family."""
+    produces: ClassVar[type[Detections] | type[ClassMap] | type[Classification]]
+    """The one variant of `Prediction` that comes back, and that truths must have."""
+    Options: ClassVar[type[PluginOptions]]
+    presets: ClassVar[Mapping[str, Preset]] = {}
+    quick_options: ClassVar[Mapping[str, Any]] = {}
+    """Options with which a fit on a handful of small images takes seconds; the conformance kit fits with them."""
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        options: Mapping[str, Any] | PluginOptions | None = None,
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        """Cheap: no model is built, no file is read.
+
+        Raises `OptionError` naming each wrong option, what was found and what is allowed; also for repeated or no
+        labels.
+        """
+        if not labels or len(set(labels)) != len(labels):
+            raise OptionError(f"labels of {self.family!r}: found {list(labels)}, expected one or more, each once")
+        self.labels = tuple(labels)
+        self.options = self.parse_options(options)
+        self.device = device
+        self.seed = seed
+
+    @classmethod
+    def parse_options(cls, options: Mapping[str, Any] | PluginOptions | None) -> PluginOptions:
+        """Options from names and values (or text). Raises `OptionError` that lists every fault and what is known."""
+        if isinstance(options, PluginOptions):
+            return options
+        try:
+            return cls.Options.model_validate(dict(options or {}))
+        except pydantic.ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, fault['loc']))}: found {fault['input']!r}, {fault['msg']}"
+                for fault in error.errors()
+            )
+            known = ", ".join(cls.Options.model_fields)
+            raise OptionError(f"options of {cls.family!r}: {faults}. Known options: {known}") from None
+
+    @property
+    @abstractmethod
+    def fitted(self) -> bool:
+        """Whether `predict` can answer: after `fit` or `load`."""
+
+    @abstractmethod
+    def predict(self, images: Sequence[Image]) -> list[Prediction]:
+        """One prediction an image, in order, independent of what else is in the batch.
+
+        Raises `NotFitted` with the remedy. Leaves images and the global random state untouched. Thread-safe.
+        """
+
+    def predict_unfiltered(self, images: Sequence[Image]) -> list[Prediction]:
+        """`predict` before operating thresholds: all that a precision-recall curve is drawn from.
+
+        A family without thresholds has nothing to add: it is `predict`.
+        """
+        return self.predict(images)
+
+    @abstractmethod
+    def score(self, images: Sequence[Image]) -> list[Scored]:
+        """`predict` with the relevance of each image; anything stochastic is seeded from the image's content."""
+
+    @abstractmethod
+    def fit(self, train: Sequence[Example], tune: Sequence[Example], progress: Progress) -> FitReport:
+        """Learn from `train`; choose epochs, thresholds and calibration on `tune`.
+
+        Starts from its starting weights and forgets earlier fits: the same seed and data give the same model.
+        The sequences may decode images when indexed, so index each item once an epoch. A failed or cancelled fit
+        leaves the plugin as it was before.
+
+        Raises `DatasetError` where nothing can be learned, `TrainingDiverged` for a loss that is not finite,
+        `Cancelled` from `progress`.
+        """
+
+    @abstractmethod
+    def save(self, directory: Path) -> None:
+        """Write the fitted model into an existing empty directory: safetensors and JSON only."""
+
+    @abstractmethod
+    def load(self, directory: Path) -> None:
+        """Read what `save` wrote, for the same labels in the same order.
+
+        Raises `StoreError` naming what is missing or does not fit.
+        """
+
+    @abstractmethod
+    def unload(self) -> None:
+        """Give memory back; the plugin is then not fitted."""

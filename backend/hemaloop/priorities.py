@@ -1,0 +1,162 @@
+"""The pool scored by the model to come, in shards that several workers share.
+
+A plan names a version and the tasks that lack a prediction of it. Where the version is not published yet, `publication`
+pushes everything and then switches to it; where it is, the new tasks' predictions are added.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hemaloop.dataset import split_of
+from hemaloop.debounce import Debounce
+from hemaloop.errors import StoreError
+from hemaloop.labelconfig import LabelConfig, parse_label_config
+from hemaloop.pool import Waiting, lacking
+from hemaloop.projects import LiveModel
+from hemaloop.scoring import Scorer, TaskRef, TaskScore
+from hemaloop.store import ArtifactStore, Published
+from hemaloop.targets import model_of, publication_of, target
+from hemaloop.workplace import Workplace, project_id
+
+log = logging.getLogger(__name__)
+
+BATCH = 8
+"""Tasks scored between two looks at whether somebody cancelled."""
+_FAULTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A version, the parts it is made of, and how many shards its tasks fill."""
+
+    id: str
+    version: str
+    parts: Mapping[str, str]
+    shards: int
+    reason: str
+
+    @property
+    def published(self) -> Published:
+        """The publication that this plan leads to."""
+        return Published(self.version, self.parts, reason=self.reason)
+
+
+def plan_scores(place: Workplace, project: str, reason: str) -> dict[str, Any]:
+    """Queue the scoring of every task that lacks a prediction of the version to come, and its publication."""
+    Debounce(place.queues.redis, "score").give_up(project)
+    info = place.studio.project(project_id(project))
+    config = parse_label_config(info.label_config)
+    model = target(place.store, project, config)
+    published = place.store.published(project)
+    in_force = published is not None and published.version == model.version
+    if not any(part.directory for part in model.parts.values()) and (in_force or published is None):
+        return {
+            "outcome": "nothing",
+            "why": f"{model.version}: no model was trained yet, and no starter fits the labels",
+        }
+    running = place.queues.ledger.plan(project)
+    if running is not None and running["version"] == model.version and place.queues.to_come(running["job"]):
+        # What came after that plan was made is looked at when it is pushed.
+        return {"outcome": "running", "plan": running["plan"], "job": running["job"]}
+    waiting = lacking(place.studio, info.id, config, model.version)
+    if in_force and not waiting:
+        return {"outcome": "nothing", "why": f"every task that waits has a prediction of {model.version}"}
+    return _queue(place, project, model, waiting, reason)
+
+
+def _queue(place: Workplace, project: str, model: LiveModel, waiting: Sequence[Waiting], reason: str) -> dict[str, Any]:
+    size = place.settings.score_shard_size
+    shards = [waiting[start : start + size] for start in range(0, len(waiting), size)]
+    publication = publication_of(model, reason)
+    plan = Plan(uuid.uuid4().hex, publication.version, publication.parts, len(shards), reason)
+    for index, shard in enumerate(shards):
+        put(place.store, project, f"{plan.id}/tasks-{index}", [task.to_json() for task in shard])
+    put(place.store, project, f"{plan.id}/plan", {**_as_json(plan)})
+    job = place.queues.request_shards(project, plan.id, len(shards))
+    place.queues.ledger.keep_plan(project, {"plan": plan.id, "version": plan.version, "job": job})
+    log.info(
+        "project %s: %d tasks to score in %d shards under %s (%s)",
+        project,
+        len(waiting),
+        len(shards),
+        plan.version,
+        reason,
+    )
+    return {"outcome": "queued", "plan": plan.id, "version": plan.version, "tasks": len(waiting), "job": job}
+
+
+def score_shard(place: Workplace, project: str, plan_id: str, index: int) -> dict[str, Any]:
+    """Score one shard and keep what came of it for `publication.push_plan`."""
+    plan = read_plan(place.store, project, plan_id)
+    tasks = [Waiting(**task) for task in get(place.store, project, f"{plan_id}/tasks-{index}")]
+    config = parse_label_config(place.studio.project(project_id(project)).label_config)
+    model = model_of(place.store, project, config, plan.published)
+    scores = score(place, project, config, model, tasks)
+    put(place.store, project, f"{plan_id}/scores-{index}", scores)
+    faults = [str(one["error"]) for one in scores if one["error"]]
+    for fault in faults[:_FAULTS]:
+        log.warning("project %s: no prediction: %s", project, fault)
+    return {"scored": len(scores) - len(faults), "faults": faults[:_FAULTS]}
+
+
+def score(
+    place: Workplace, project: str, config: LabelConfig, model: LiveModel, tasks: Sequence[Waiting]
+) -> list[dict[str, Any]]:
+    """Each task's prediction as JSON, with its relevance and whether its image is one of the gate's."""
+    scorer = Scorer(place.settings, auth=place.studio.auth_headers)
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(tasks), BATCH):
+        batch = tasks[start : start + BATCH]
+        scored = scorer.score(project, config, model, [TaskRef(task.id, task.data) for task in batch])
+        found += [_entry(place, task, one) for task, one in zip(batch, scored, strict=True)]
+        place.progress.report(len(found), len(tasks), f"scoring under {model.version}")
+    return found
+
+
+def _entry(place: Workplace, task: Waiting, scored: TaskScore) -> dict[str, Any]:
+    shares = {"gate": place.settings.gate_fraction, "tune": place.settings.tune_fraction}
+    gate = scored.key is not None and split_of(scored.key, task.group, **shares) == "gate"
+    return {
+        "task": task.id,
+        "result": scored.result,
+        "score": scored.score,
+        "relevance": scored.relevance,
+        "key": scored.key,
+        "gate": gate,
+        "error": scored.error,
+    }
+
+
+def read_plan(store: ArtifactStore, project: str, plan_id: str) -> Plan:
+    """A plan that was kept. Raises `StoreError` where it is gone."""
+    return Plan(**get(store, project, f"{plan_id}/plan"))
+
+
+def put(store: ArtifactStore, project: str, name: str, value: Any) -> None:
+    """Keep a JSON value for another job, compressed."""
+    store.put_scratch(project, name, gzip.compress(json.dumps(value).encode(), compresslevel=3))
+
+
+def get(store: ArtifactStore, project: str, name: str) -> Any:
+    """A JSON value that another job kept. Raises `StoreError` where it is gone."""
+    data = store.get_scratch(project, name)
+    if data is None:
+        raise StoreError(f"project {project}: {name} is gone; another plan has taken its place")
+    return json.loads(gzip.decompress(data))
+
+
+def _as_json(plan: Plan) -> dict[str, Any]:
+    return {
+        "id": plan.id,
+        "version": plan.version,
+        "parts": dict(plan.parts),
+        "shards": plan.shards,
+        "reason": plan.reason,
+    }

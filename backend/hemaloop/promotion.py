@@ -1,0 +1,140 @@
+"""Candidate against incumbent, on images that neither has learned from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+
+from hemaloop.errors import DatasetError
+from hemaloop.evaluation.detection import evaluate_detections
+from hemaloop.plugin import Classification, ClassMap, Detections, Example, Plugin, Prediction
+
+BATCH = 8
+"""Images predicted at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a model reaches on the gate. main: the figure that decides, larger is better, by the name `name`."""
+
+    name: str
+    main: float
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the candidate goes live, why, in words for people, and both models' figures on the same images."""
+
+    promote: bool
+    why: str
+    candidate: Mapping[str, float] = field(default_factory=dict)
+    incumbent: Mapping[str, float] = field(default_factory=dict)
+    images: int = 0
+
+
+def too_few(counted: int, needed: int, seen: int = 0) -> str | None:
+    """Why a gate of this many images decides nothing, or None where it may.
+
+    The rule: `needed` annotated gate images that neither model has seen, for the first model as for any later one.
+    """
+    if counted >= needed:
+        return None
+    also = f" ({seen} more were seen by the live model and do not count)" if seen else ""
+    return (
+        f"{counted} of the {needed} gate images needed are annotated{also}; no model goes live before. Gate images are "
+        "a fixed random share of the queue, so annotating on brings them; HEMALOOP_GATE_MIN_IMAGES changes the rule"
+    )
+
+
+def judge(candidate: Plugin, incumbent: Plugin | None, gate: Sequence[Example], needed: int, seen: int = 0) -> Verdict:
+    """Compare both on `gate`. The candidate is promoted only where it is better; a tie keeps the incumbent.
+
+    incumbent: None, or not fitted, where no model is live: the candidate must then be better than no prediction at all.
+    needed, seen: as in `too_few`.
+    """
+    fault = too_few(len(gate), needed, seen)
+    if fault is not None:
+        return Verdict(False, fault, images=len(gate))
+    truths = [example.truth for example in gate]
+    new = measure(truths, predict(candidate, gate), candidate.labels)
+    if not math.isfinite(new.main):
+        return Verdict(
+            False,
+            f"the {len(gate)} gate images hold no object of any class, so they say nothing",
+            new.figures,
+            images=len(gate),
+        )
+    if incumbent is None or not incumbent.fitted:
+        old = Measured(new.name, 0.0)
+        against = "no model"
+    else:
+        found = [align(one, incumbent.labels, candidate.labels) for one in predict(incumbent, gate)]
+        old = measure(truths, found, candidate.labels)
+        against = f"{old.main:.4f} of the live model"
+    better = new.main > old.main
+    result = "better" if better else "not better, kept aside"
+    why = f"{new.name} {new.main:.4f} on {len(gate)} gate images against {against}: {result}"
+    return Verdict(better, why, new.figures, old.figures, len(gate))
+
+
+def predict(plugin: Plugin, examples: Sequence[Example]) -> list[Prediction]:
+    """Everything that the model finds, also what it is too unsure of to show: precision-recall curves need it."""
+    found: list[Prediction] = []
+    for start in range(0, len(examples), BATCH):
+        batch = [examples[index].image for index in range(start, min(start + BATCH, len(examples)))]
+        found += plugin.predict_unfiltered(batch)
+    return found
+
+
+def measure(truths: Sequence[Prediction], found: Sequence[Prediction], labels: Sequence[str]) -> Measured:
+    """The figure that decides for this kind of prediction, and those that people are shown.
+
+    Boxes: mAP at IoU 0.5. Classes: accuracy. Class maps: mean intersection over union of the classes present.
+    """
+    if not truths:
+        raise DatasetError("gate: found no image, expected at least one")
+    if isinstance(truths[0], Detections):
+        report = evaluate_detections(
+            cast(Sequence[Detections], truths), cast(Sequence[Detections], found), labels, coco=False
+        )
+        return Measured("mAP", report.map50, report.figures())
+    if isinstance(truths[0], Classification):
+        pairs = zip(cast(Sequence[Classification], truths), cast(Sequence[Classification], found), strict=True)
+        accuracy = float(np.mean([int(t.probabilities.argmax()) == int(f.probabilities.argmax()) for t, f in pairs]))
+        return Measured("accuracy", accuracy, {"accuracy": accuracy})
+    overlap = _mean_iou(cast(Sequence[ClassMap], truths), cast(Sequence[ClassMap], found), len(labels))
+    return Measured("mean IoU", overlap, {"mean_iou": overlap} if math.isfinite(overlap) else {})
+
+
+def _mean_iou(truths: Sequence[ClassMap], found: Sequence[ClassMap], classes: int) -> float:
+    both, either = np.zeros(classes), np.zeros(classes)
+    for truth, one in zip(truths, found, strict=True):
+        for value in range(1, classes + 1):
+            t, f = truth.labels == value, one.labels == value  # (H, W)
+            both[value - 1] += (t & f).sum()
+            either[value - 1] += (t | f).sum()
+    present = either > 0
+    return float((both[present] / either[present]).mean()) if present.any() else math.nan
+
+
+def align(prediction: Prediction, known: Sequence[str], wanted: Sequence[str]) -> Prediction:
+    """A prediction with label indices of `known` as one with those of `wanted`; what has no counterpart is left out."""
+    if tuple(known) == tuple(wanted):
+        return prediction
+    place = np.array([wanted.index(label) if label in wanted else -1 for label in known], np.int64)  # (K,)
+    if isinstance(prediction, Detections):
+        labels = place[prediction.labels]
+        keep = labels >= 0
+        return Detections(prediction.boxes[keep], labels[keep], prediction.scores[keep])
+    if isinstance(prediction, ClassMap):
+        values = np.concatenate([[0], place + 1]).astype(np.uint8)  # (K + 1,), background first
+        return ClassMap(values[prediction.labels])
+    probabilities = np.zeros(len(wanted), np.float32)
+    probabilities[place[place >= 0]] = prediction.probabilities[place >= 0]
+    total = probabilities.sum()
+    return Classification(probabilities / total if total > 0 else np.full(len(wanted), 1 / len(wanted), np.float32))

@@ -1,0 +1,225 @@
+"""Predictions and priorities into Label Studio, and the switch to a new version; the queue is never in disorder.
+
+The order of the steps was measured: all predictions go in under the new version while the project still names the old
+one, so the queue keeps its old order; then the backend is renamed to the new version and the project follows, and
+the queue is in the new order at once; then superseded predictions go, which clears the project's choice, so it is set
+again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hemaloop.client import ProjectInfo
+from hemaloop.debounce import WorkLock
+from hemaloop.errors import InferenceError, StoreError
+from hemaloop.labelconfig import LabelConfig, parse_label_config
+from hemaloop.pool import at_quantile, gate_place, lacking, listed, quantiles
+from hemaloop.priorities import Plan, get, put, read_plan, score
+from hemaloop.results import score_for_label_studio
+from hemaloop.store import ArtifactStore
+from hemaloop.targets import made_here, model_of, target
+from hemaloop.workplace import Workplace, project_id
+
+log = logging.getLogger(__name__)
+
+UNCERTAINTY = "Uncertainty sampling"
+LOCK_WAIT_SECONDS = 300.0
+_TOLERANCE = 1e-6
+
+
+def push_plan(place: Workplace, project: str, plan_id: str) -> dict[str, Any]:
+    """Push what a plan's shards found, and publish its version where it is not in force yet.
+
+    Repeating it does no harm: a task that has its prediction gets no second one.
+    """
+    plan = read_plan(place.store, project, plan_id)
+    info = place.studio.project(project_id(project))
+    config = parse_label_config(info.label_config)
+    wanted = target(place.store, project, config).version
+    if wanted != plan.version:
+        place.store.drop_scratch(project, plan_id)
+        place.queues.request_scores(project, "another version was promoted meanwhile")
+        return {"outcome": "superseded", "by": wanted}
+    with WorkLock(place.queues.redis, f"push:{project}", wait=LOCK_WAIT_SECONDS) as lock:
+        scored = _gather(place.store, project, plan)
+        pushed = _push(place, project, info, config, plan.version, scored)
+        lock.check()
+        published = place.store.published(project)
+        if published is None or published.version != plan.version:
+            _switch(place, project, info, config, plan)
+        report = _told(place, project, info, plan.version, scored, pushed)
+    place.store.drop_scratch(project, plan_id)
+    place.queues.ledger.keep_failed(project, plan.version, [one["task"] for one in scored if one["error"]])
+    if lacking(place.studio, info.id, config, plan.version):
+        _fill_later(place, project, scored)
+    return report
+
+
+def finish_predictions(place: Workplace, project: str, task_ids: Sequence[int], version: str) -> dict[str, Any]:
+    """Predict tasks under the version in force and push what they still lack."""
+    published = place.store.published(project)
+    info = place.studio.project(project_id(project))
+    config = parse_label_config(info.label_config)
+    model = (
+        target(place.store, project, config) if published is None else model_of(place.store, project, config, published)
+    )
+    if model.version != version:
+        return {"outcome": "superseded", "by": model.version}
+    wanted = frozenset(task_ids)
+    waiting = [task for task in lacking(place.studio, info.id, config, version) if task.id in wanted]
+    scored = score(place, project, config, model, waiting)
+    with WorkLock(place.queues.redis, f"push:{project}", wait=LOCK_WAIT_SECONDS):
+        pushed = _push(place, project, info, config, version, scored)
+    return {"outcome": "finished", "pushed": pushed, "faults": _faults(scored)}
+
+
+def _gather(store: ArtifactStore, project: str, plan: Plan) -> list[dict[str, Any]]:
+    """What the shards found; a shard that failed for good is left to the reconciliation.
+
+    Raises `InferenceError` where no shard has worked: a version without predictions must not be published.
+    """
+    found: list[dict[str, Any]] = []
+    failed = 0
+    for index in range(plan.shards):
+        try:
+            found += get(store, project, f"{plan.id}/scores-{index}")
+        except StoreError:
+            failed += 1
+    if plan.shards and failed == plan.shards:
+        raise InferenceError(
+            f"project {project}: no shard of {plan.version} could be scored; the version before stays published"
+        )
+    if found and all(one["error"] for one in found):
+        raise InferenceError(
+            f"project {project}: {plan.version} gave no prediction for any of {len(found)} tasks; "
+            f"first: {found[0]['error']}"
+        )
+    return found
+
+
+def _push(
+    place: Workplace, project: str, info: ProjectInfo, config: LabelConfig, version: str, scored: list[dict[str, Any]]
+) -> int:
+    """Push the predictions of tasks that still lack one; how many. Sets each entry's score to what was sent."""
+    _give_places(place.store, project, version, scored)
+    still = {task.id for task in lacking(place.studio, info.id, config, version)}
+    ready = [one for one in scored if one["error"] is None and one["task"] in still]
+    predictions = [
+        {"task": one["task"], "result": one["result"], "score": one["score"], "model_version": version} for one in ready
+    ]
+    place.progress.report(0, 1, f"pushing {len(predictions)} predictions")
+    pushed = place.studio.import_predictions(info.id, predictions) if predictions else 0
+    place.progress.report(1, 1, f"pushed {pushed} predictions")
+    return pushed
+
+
+def _give_places(store: ArtifactStore, project: str, version: str, scored: list[dict[str, Any]]) -> None:
+    """Gate images get the relevance at a drawn place of the pool's distribution, instead of their own."""
+    relevances = [float(one["relevance"]) for one in scored if one["error"] is None and not one["gate"]]
+    name = f"quantiles/{version}"
+    if store.get_scratch(project, name) is not None:
+        distribution = get(store, project, name)  # a few new tasks say little about the pool
+    else:
+        distribution = quantiles(relevances)
+        if distribution:
+            store.drop_scratch(project, "quantiles")
+            put(store, project, name, distribution)
+    for one in scored:
+        if one["error"] is None and one["gate"]:
+            one["score"] = score_for_label_studio(at_quantile(distribution, gate_place(one["key"], version)))
+
+
+def _switch(place: Workplace, project: str, info: ProjectInfo, config: LabelConfig, plan: Plan) -> None:
+    """The new version in force: title, project and every serving process together; then the superseded ones go.
+
+    Predictions that somebody else imported stay, and so do those of the version before, for a rollback.
+    """
+    place.studio.retitle_backend(info.id, plan.version)
+    if place.studio.project(info.id).model_version != plan.version:
+        place.studio.set_model_version(info.id, plan.version)
+    place.store.publish(project, replace(plan.published, created=time.time()))
+    log.info("project %s: %s is published", project, plan.version)
+    history = place.store.history(project)
+    kept = {entry.version for entry in history[:2]} | {plan.version}
+    known = {entry.version for entry in history}
+    there = place.studio.versions(info.id)
+    superseded = [
+        version for version in there if version not in kept and (version in known or made_here(version, config))
+    ]
+    for version in superseded:
+        place.studio.delete_version(info.id, version)
+    if superseded:
+        place.studio.set_model_version(info.id, plan.version)
+
+
+def _told(
+    place: Workplace, project: str, info: ProjectInfo, version: str, scored: Sequence[Mapping[str, Any]], pushed: int
+) -> dict[str, Any]:
+    faults = disorder(place, info.id, version, scored)
+    for fault in faults:
+        log.warning("project %s: the queue's order: %s", project, fault)
+    report = {
+        "outcome": "published",
+        "version": version,
+        "pushed": pushed,
+        "gate": sum(1 for one in scored if one["gate"]),
+        "faults": _faults(scored),
+        "ordered": not faults,
+        "order": faults,
+    }
+    place.queues.ledger.note(project, "publication", report)
+    return report
+
+
+def disorder(place: Workplace, number: int, version: str, scored: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why Label Studio may hand out tasks in another order than by these scores; empty where it will not.
+
+    Reads the head of the queue rather than asking for the next task, which Label Studio would then reserve for a day.
+    """
+    info = place.studio.project(number)
+    backend = place.studio.backend(number)
+    faults = []
+    if info.sampling != UNCERTAINTY:
+        faults.append(f"sampling is {info.sampling!r}, expected {UNCERTAINTY!r}: scores are ignored")
+    if info.model_version != version:
+        faults.append(
+            f"the project uses the predictions of {info.model_version!r}, expected {version!r}: the order is random"
+        )
+    if backend is None or backend.get("title") != version:
+        found = backend.get("title") if backend else None
+        faults.append(
+            f"the backend's title is {found!r}, expected {version!r}: new tasks would be predicted under another name"
+        )
+    if info.maximum_annotations > 1:
+        faults.append(
+            f"each task is annotated {info.maximum_annotations} times: Label Studio first hands out tasks that others "
+            "began, at random among them, and only then by score"
+        )
+    return faults + _wrong_head(place, number, scored)
+
+
+def _wrong_head(place: Workplace, number: int, scored: Sequence[Mapping[str, Any]]) -> list[str]:
+    head = place.studio.queue_head(number, 1)
+    waiting = {task["id"] for task in listed(place.studio, number) if not task["annotated"]}
+    sent = {int(one["task"]): float(one["score"]) for one in scored if one["error"] is None and one["task"] in waiting}
+    if not head or not sent:
+        return []
+    first, lowest = head[0][0], min(sent.values())
+    if first in sent and sent[first] > lowest + _TOLERANCE:
+        return [f"task {first} comes first with score {sent[first]:.6f}, although {lowest:.6f} was pushed for another"]
+    return []
+
+
+def _fill_later(place: Workplace, project: str, scored: Sequence[Mapping[str, Any]]) -> None:
+    """Tasks that came while the pool was scored; those that failed just now are left to the reconciliation."""
+    if not _faults(scored):
+        place.queues.request_scores(project, "tasks came while the pool was scored")
+
+
+def _faults(scored: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [str(one["error"]) for one in scored if one["error"]][:20]

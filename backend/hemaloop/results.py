@@ -1,0 +1,175 @@
+"""A model's predictions as Label Studio's results: the inverse of `annotations`.
+
+Boxes become per cent of the image, class maps brush masks, classifications choices; a relevance becomes a score.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hemaloop import brush
+from hemaloop.errors import PluginError
+from hemaloop.labelconfig import Control
+from hemaloop.plugin import Classification, ClassMap, Detections, Prediction, ReviewMark, Scored
+from hemaloop.validation import validate
+
+__all__ = ["Answer", "merge_relevance", "regions", "score_for_label_studio", "task_prediction", "validate"]
+
+KIND_OF: Mapping[type, str] = {Detections: "rectanglelabels", ClassMap: "brushlabels", Classification: "choices"}
+"""The region type that shows each variant of a prediction."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What one bound control's model says about one task's image.
+
+    labels: the plugin's labels (a starter may know more than the control). width, height: of the image, px.
+    """
+
+    control: Control
+    scored: Scored
+    labels: tuple[str, ...]
+    width: int
+    height: int
+
+
+def score_for_label_studio(relevance: float) -> float:
+    """Relevance in [0, inf) -> score in (0, 1]: Label Studio hands out the lowest score first.
+
+    Raises `PluginError` for a relevance that is not a finite number >= 0.
+    """
+    if not math.isfinite(relevance) or relevance < 0:
+        raise PluginError(
+            f"relevance {relevance!r}, expected a finite number >= 0; the model family must mend its score"
+        )
+    return 1.0 / (1.0 + float(relevance))
+
+
+def merge_relevance(relevances: Iterable[float]) -> float:
+    """The relevance of a task whose image several families have scored: the largest.
+
+    Their units differ, so a sum would mean nothing; an image that one family wants labelled is worth opening.
+    """
+    return max(relevances)
+
+
+def task_prediction(answers: Sequence[Answer], version: str) -> dict[str, Any]:
+    """One task's prediction as Label Studio stores it: ``{"result", "score", "model_version"}``."""
+    result = [
+        region
+        for answer in answers
+        for region in regions(
+            answer.scored.prediction,
+            answer.control,
+            answer.width,
+            answer.height,
+            labels=answer.labels,
+            review=answer.scored.review,
+        )
+    ]
+    score = score_for_label_studio(merge_relevance(answer.scored.relevance for answer in answers))
+    return {"result": result, "score": score, "model_version": version}
+
+
+def regions(
+    prediction: Prediction,
+    control: Control,
+    width: int,
+    height: int,
+    *,
+    labels: Sequence[str] | None = None,
+    review: Sequence[ReviewMark] = (),
+) -> list[dict[str, Any]]:
+    """The regions of a prediction, best score first as the model gave them; ids follow from the content.
+
+    labels: what the prediction's label indices mean, the control's own model labels if not given. An object whose
+    label the control does not have is left out. A review mark's reason is shown as the region's note.
+
+    Raises `PluginError` where the prediction is not of the control's kind.
+    """
+    kind = KIND_OF[type(prediction)]
+    if kind != control.kind:
+        raise PluginError(
+            f"control {control.name!r} holds {control.kind}, its model family {_family(control)!r} gives {kind}; "
+            "bind a family of the right kind"
+        )
+    names = [control.shown_label(label) for label in (control.model_labels if labels is None else labels)]
+    reasons = {mark.index: mark.reason for mark in review}
+    if isinstance(prediction, Detections):
+        found = _rectangles(prediction, names, width, height, reasons)
+    elif isinstance(prediction, ClassMap):
+        found = _brushes(prediction, names, reasons)
+    else:
+        found = _choices(prediction, names, reasons)
+    return [_complete(region, control, width, height, position) for position, region in enumerate(found)]
+
+
+def _rectangles(
+    detections: Detections, names: Sequence[str | None], width: int, height: int, reasons: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    found = []
+    size = np.array([width, height, width, height], np.float64)
+    # float64 keeps every float32 coordinate through per cent and back.
+    for index, (x1, y1, x2, y2) in enumerate((detections.boxes.astype(np.float64) * 100 / size).tolist()):
+        name = names[int(detections.labels[index])]
+        if name is None:
+            continue
+        value = {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1, "rotation": 0, "rectanglelabels": [name]}
+        found.append(_region(value, float(detections.scores[index]), reasons.get(index)))
+    return found
+
+
+def _brushes(class_map: ClassMap, names: Sequence[str | None], reasons: Mapping[int, str]) -> list[dict[str, Any]]:
+    found = []
+    for index, name in enumerate(names):
+        mask = class_map.labels == index + 1  # (H, W)
+        if name is None or not mask.any():
+            continue
+        value = {"format": "rle", "rle": brush.encode(mask), "brushlabels": [name]}
+        found.append(_region(value, None, reasons.get(index)))
+    return found
+
+
+def _choices(
+    classification: Classification, names: Sequence[str | None], reasons: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """The most probable choice that the control has, or none."""
+    for index in np.argsort(-classification.probabilities, kind="stable").tolist():
+        name = names[index]
+        if name is not None:
+            return [_region({"choices": [name]}, float(classification.probabilities[index]), reasons.get(index))]
+    return []
+
+
+def _region(value: dict[str, Any], score: float | None, reason: str | None) -> dict[str, Any]:
+    region: dict[str, Any] = {"value": value}
+    if score is not None:
+        region["score"] = score
+    if reason:
+        region["meta"] = {"text": [reason]}
+    return region
+
+
+def _complete(region: dict[str, Any], control: Control, width: int, height: int, position: int) -> dict[str, Any]:
+    identity = json.dumps([control.name, position, region["value"]], ensure_ascii=False, sort_keys=True)
+    return {
+        "id": hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:10],
+        "from_name": control.name,
+        "to_name": control.to_name,
+        "type": control.kind,
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        **region,
+    }
+
+
+def _family(control: Control) -> str | None:
+    return control.binding.family if control.binding else None

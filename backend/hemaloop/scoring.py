@@ -1,0 +1,244 @@
+"""Tasks in, scored predictions out: fetch the image, run the model, write Label Studio's regions.
+
+The inference children and the worker's score jobs both use this, so that a task has the same prediction and the same
+score however it got them. A task that fails has an `error` and no result; the others are not touched by it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from hemaloop import results
+from hemaloop.config import Settings
+from hemaloop.errors import HemaloopError, ImageError, InferenceError
+from hemaloop.images import ImageLoader, LoadedImage
+from hemaloop.labelconfig import Control, LabelConfig
+from hemaloop.plugin import Plugin, Scored
+from hemaloop.projects import LiveModel, Part, load_part
+
+_FETCHERS = 4
+"""Images fetched and decoded at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRef:
+    """A task, as far as a model needs it: its number, if it has one, and its `data`."""
+
+    id: int | None
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskScore:
+    """What came of one task.
+
+    result: Label Studio regions, or None where `error` says why there are none. score: for Label Studio, in [0, 1],
+    lowest served first. relevance: of the task, >= 0. key: hash of the image's content, None if it could not be had.
+    seconds: wall time by stage, "image" (fetch and decode), "model", "result".
+    """
+
+    task_id: int | None
+    model_version: str
+    result: list[dict[str, Any]] | None = None
+    score: float | None = None
+    relevance: float | None = None
+    error: str | None = None
+    key: str | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def prediction(self) -> dict[str, Any] | None:
+        """As `/predict` and `import_predictions` take it, or None."""
+        if self.result is None:
+            return None
+        return {"result": self.result, "score": self.score, "model_version": self.model_version}
+
+
+@dataclass(slots=True)
+class _Work:
+    """A task on its way. answers: of each control so far. images: by address, each fetched once."""
+
+    task: TaskRef
+    answers: list[results.Answer] = field(default_factory=list)
+    images: dict[str, LoadedImage] = field(default_factory=dict)
+    error: str | None = None
+    seconds: dict[str, float] = field(default_factory=lambda: {"image": 0.0, "model": 0.0, "result": 0.0})
+
+
+class Scorer:
+    """Scores tasks; keeps the models used last. One thread at a time."""
+
+    def __init__(self, settings: Settings, *, auth: Callable[[], Mapping[str, str]] | None = None) -> None:
+        """auth: headers that open Label Studio's images; from the settings if None."""
+        self._device = settings.device
+        self._images = ImageLoader(settings, auth or label_studio_auth(settings))
+        self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch")
+        self._models = _Models(settings.models_in_memory)
+
+    def warm(self, project: str, label_config: LabelConfig, live: LiveModel) -> None:
+        """Load the models that `score` will need. Raises `InferenceError` where one cannot be loaded."""
+        for control, part in _servable(label_config, live):
+            self._models.get(project, label_config, control, part, self._device)
+
+    def score(
+        self, project: str, label_config: LabelConfig, live: LiveModel, tasks: Sequence[TaskRef]
+    ) -> list[TaskScore]:
+        """One score a task, in order. Raises `InferenceError` where a model cannot be loaded, naming it."""
+        works = [_Work(task) for task in tasks]
+        parts = _servable(label_config, live)
+        if not parts:
+            for work in works:
+                work.error = f"{live.version}: no model was trained yet, and no starter weights fit these labels"
+        for control, part in parts:
+            plugin = self._models.get(project, label_config, control, part, self._device)
+            self._fetch(project, control, works)
+            _run(plugin, control, part, works)
+        return [_finish(work, live.version, label_config) for work in works]
+
+    def _fetch(self, project: str, control: Control, works: Sequence[_Work]) -> None:
+        """The image of each task for this control; an address that another control fetched is not fetched again."""
+        if len(works) == 1:
+            self._fetch_one(project, control, works[0])
+            return
+        list(self._fetchers.map(lambda work: self._fetch_one(project, control, work), works))
+
+    def _fetch_one(self, project: str, control: Control, work: _Work) -> None:
+        if work.error:
+            return
+        began = time.perf_counter()
+        try:
+            uri = _address(work.task, control)
+            if uri not in work.images:
+                work.images[uri] = self._images.load(uri, work.task.id, project=project)
+        except HemaloopError as error:
+            work.error = str(error)
+        except Exception as error:  # noqa: BLE001 - one image, whatever is wrong with it, takes no other task along
+            # Its text may hold an address with a password or signature.
+            work.error = f"image of {_name(work.task)} cannot be read: {type(error).__name__}"
+        work.seconds["image"] += time.perf_counter() - began
+
+
+class _Models:
+    """Loaded models, the one used last kept longest. Two projects never share one."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._loaded: OrderedDict[tuple[str, ...], Plugin] = OrderedDict()
+
+    def get(self, project: str, label_config: LabelConfig, control: Control, part: Part, device: str) -> Plugin:
+        key = (project, label_config.fingerprint, control.name, part.version, str(part.directory))
+        if key in self._loaded:
+            self._loaded.move_to_end(key)
+            return self._loaded[key]
+        while len(self._loaded) >= self._limit:
+            _, oldest = self._loaded.popitem(last=False)
+            oldest.unload()
+        try:
+            plugin = load_part(part, control, device)
+        except Exception as error:
+            raise InferenceError(
+                f"project {project}, control {control.name!r}: model {part.version} cannot be loaded: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        self._loaded[key] = plugin
+        return plugin
+
+
+def label_studio_auth(settings: Settings) -> Callable[[], Mapping[str, str]]:
+    """Headers that open Label Studio's images. The client is made when the first image needs it: it imports the SDK."""
+    made: list[Callable[[], Mapping[str, str]]] = []
+
+    def headers() -> Mapping[str, str]:
+        if not made:
+            from hemaloop.client import LabelStudio
+
+            made.append(LabelStudio.from_settings(settings).auth_headers)
+        return made[0]()
+
+    return headers
+
+
+def _servable(label_config: LabelConfig, live: LiveModel) -> list[tuple[Control, Part]]:
+    """Controls that have a model to run, in the order of the config."""
+    parts = [(control, live.parts.get(control.name)) for control in label_config.bound]
+    return [(control, part) for control, part in parts if part is not None and part.directory is not None]
+
+
+def _address(task: TaskRef, control: Control) -> str:
+    uri = task.data.get(control.data_key)
+    if not isinstance(uri, str) or not uri:
+        raise ImageError(
+            f"{_name(task)}: found {type(uri).__name__ if uri is not None else 'nothing'} in "
+            f"data[{control.data_key!r}], expected the address of an image for control {control.name!r}"
+        )
+    return uri
+
+
+def _name(task: TaskRef) -> str:
+    return "a task without a number" if task.id is None else f"task {task.id}"
+
+
+def _run(plugin: Plugin, control: Control, part: Part, works: Sequence[_Work]) -> None:
+    """Add this control's answer to each task that has no error yet."""
+    ready = [work for work in works if not work.error]
+    images = [work.images[_address(work.task, control)] for work in ready]
+    if not ready:
+        return
+    began = time.perf_counter()
+    scored: list[Scored | None]
+    try:
+        scored = [*_scored(plugin, images)]
+    except Exception:  # noqa: BLE001 - foreign code; find out which image it was
+        scored = [_score_alone(plugin, image, work) for image, work in zip(images, ready, strict=True)]
+    each = (time.perf_counter() - began) / len(ready)
+    for work, image, one in zip(ready, images, scored, strict=True):
+        work.seconds["model"] += each
+        if one is not None:
+            work.answers.append(results.Answer(control, one, part.labels, image.width, image.height))
+
+
+def _scored(plugin: Plugin, images: Sequence[LoadedImage]) -> list[Scored]:
+    scored = plugin.score([image.pixels for image in images])
+    if len(scored) != len(images):
+        raise InferenceError(f"{plugin.family}: found {len(scored)} answers for {len(images)} images")
+    return scored
+
+
+def _score_alone(plugin: Plugin, image: LoadedImage, work: _Work) -> Scored | None:
+    try:
+        return _scored(plugin, [image])[0]
+    except Exception as error:  # noqa: BLE001 - foreign code; the other images get their predictions
+        work.error = f"model {plugin.family} failed on {_name(work.task)}: {type(error).__name__}: {error}"
+        return None
+
+
+def _finish(work: _Work, version: str, label_config: LabelConfig) -> TaskScore:
+    """Write the regions and check them: what is not valid for the config never reaches Label Studio."""
+    keys = [image.key for image in work.images.values()]
+    key = keys[0] if keys else None
+    if work.error is None:
+        began = time.perf_counter()
+        try:
+            prediction = results.task_prediction(work.answers, version)
+            faults = results.validate(prediction, label_config)
+            if not faults:
+                relevance = results.merge_relevance([answer.scored.relevance for answer in work.answers])
+                work.seconds["result"] += time.perf_counter() - began
+                return TaskScore(
+                    work.task.id,
+                    version,
+                    prediction["result"],
+                    prediction["score"],
+                    relevance,
+                    key=key,
+                    seconds=work.seconds,
+                )
+            work.error = f"prediction of {_name(work.task)} is not valid for its labelling config: {faults[0]}"
+        except Exception as error:  # noqa: BLE001 - one prediction that cannot be written takes no other along
+            work.error = f"prediction of {_name(work.task)}: {type(error).__name__}: {error}"
+    return TaskScore(work.task.id, version, error=work.error, key=key, seconds=work.seconds)

@@ -1,0 +1,385 @@
+"""Versioned artifacts of models behind fsspec: `file://` on one machine, `s3://` for many.
+
+    <root>/<project>/<control>/<version>/…, manifest.json     one artifact; without its manifest it does not exist
+    <root>/<project>/<control>/promoted.json                  the version that won its gate, and those before it
+    <root>/<project>/published.json                           what annotators see, and what they saw before
+    <root>/<project>/_scratch/…                               results on their way between jobs
+
+The manifest is written last and pointers are replaced in one step, so that a reader never meets half an artifact.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import fsspec
+
+from hemaloop.errors import StoreError
+from hemaloop.plugin import Plugin
+
+MANIFEST = "manifest.json"
+HISTORY = 20
+"""Earlier versions that a pointer remembers for a rollback."""
+
+_VERSION = re.compile(r"^(?P<family>.+)-(?P<number>\d{4,})-(?P<hash>[0-9a-f]{6})$")
+_Record = TypeVar("_Record", "Manifest", "Published")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an artifact is and what it has seen.
+
+    train, tune, gate: image keys. annotations: short hashes of the annotations' ids and dates. fingerprint: of the
+    data and the binding together. figures: measured on the gate. verdict: why it was promoted or kept. files: sha256 by
+    name.
+    """
+
+    family: str
+    plugin_version: str
+    labels: tuple[str, ...]
+    options: Mapping[str, Any]
+    seed: int = 0
+    version: str = ""
+    created: float = 0.0
+    train: tuple[str, ...] = ()
+    tune: tuple[str, ...] = ()
+    gate: tuple[str, ...] = ()
+    annotations: tuple[str, ...] = ()
+    fingerprint: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    incumbent: str = ""
+    incumbent_figures: Mapping[str, float] = field(default_factory=dict)
+    promoted: bool = False
+    verdict: str = ""
+    epochs: tuple[Mapping[str, float], ...] = ()
+    fit_figures: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """Keys of the images that the model learned from or was tuned on."""
+        return frozenset(self.train) | frozenset(self.tune)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What annotators see: the version of the project, and of each of its controls.
+
+    created: when, in seconds since the epoch. reason: why, shown to people.
+    """
+
+    version: str
+    parts: Mapping[str, str]
+    created: float = 0.0
+    reason: str = ""
+
+
+class ArtifactStore:
+    """Artifacts, promotions and publications of every project under one fsspec address.
+
+    url: such as ``file:///var/lib/hemaloop/artifacts`` or ``s3://bucket/hemaloop``. cache: where artifacts of a remote
+    store are copied to; a folder of the system's temporary directory if not given.
+    """
+
+    def __init__(self, url: str, cache: Path | None = None) -> None:
+        self.url = url
+        self._fs, root = fsspec.core.url_to_fs(url)
+        self._root = str(root).rstrip("/")
+        protocol = self._fs.protocol
+        self._local = "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+        self._cache = cache or Path(tempfile.gettempdir()) / f"hemaloop-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
+
+    # -- artifacts
+
+    def put(self, project: str, control: str, plugin: Plugin, manifest: Manifest) -> str:
+        """Save a fitted plugin and return its new version, ``<family>-<nnnn>-<hash6>``.
+
+        Raises `StoreError` where the plugin writes nothing or the store cannot be written.
+        """
+        with tempfile.TemporaryDirectory(prefix="hemaloop-artifact-") as name:
+            folder = Path(name)
+            plugin.save(folder)
+            files = {
+                path.relative_to(folder).as_posix(): _sha256(path)
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            }
+            if not files:
+                raise StoreError(f"artifact of {manifest.family!r}: save() wrote no file, expected at least one")
+            content = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:6]
+            version = f"{manifest.family}-{self._next_number(project, control):04d}-{content}"
+            target = self._path(project, control, version)
+            for file in files:
+                self._upload(folder / file, f"{target}/{file}")
+            self._write_json(f"{target}/{MANIFEST}", asdict(replace(manifest, version=version, files=files)))
+        return version
+
+    def manifest(self, project: str, control: str, version: str) -> Manifest:
+        """What is known of an artifact. Raises `StoreError` where there is none of that version."""
+        found = self._read_json(self._path(project, control, version) + "/" + MANIFEST)
+        if found is None:
+            known = ", ".join(self.versions(project, control)) or "none"
+            raise StoreError(
+                f"artifact {version!r} of project {project}, control {control!r}: not there; stored: {known}"
+            )
+        return _record(Manifest, found, version)
+
+    def update(self, project: str, control: str, manifest: Manifest) -> None:
+        """Replace the manifest of a stored artifact, whose files stay as they are."""
+        self.manifest(project, control, manifest.version)
+        self._write_json(self._path(project, control, manifest.version) + "/" + MANIFEST, asdict(manifest))
+
+    def has(self, project: str, control: str, version: str) -> bool:
+        """Whether an artifact of that version is complete."""
+        return bool(self._fs.exists(self._path(project, control, version) + "/" + MANIFEST))
+
+    def directory(self, project: str, control: str, version: str) -> Path:
+        """A local folder with the artifact, for `Plugin.load`; a remote one is copied once, its hashes checked."""
+        manifest = self.manifest(project, control, version)
+        source = self._path(project, control, version)
+        if self._local:
+            return Path(source)
+        target = self._cache / safe_name(project) / safe_name(control) / safe_name(version)
+        if not target.exists():
+            self._download(source, target, manifest.files)
+        return target
+
+    def versions(self, project: str, control: str) -> list[str]:
+        """Complete artifacts, oldest first."""
+        folder = self._path(project, control)
+        names = [name for name in self._names(folder) if self._fs.exists(f"{folder}/{name}/{MANIFEST}")]
+        return sorted(names, key=lambda name: (_number(name), name))
+
+    # -- promotion
+
+    def promote(self, project: str, control: str, version: str) -> None:
+        """Make a stored version the one to beat and to serve. Raises `StoreError` where it is not stored."""
+        self.manifest(project, control, version)
+        before = self._pointer(project, control)
+        if before and before[-1] == version:
+            return
+        self._write_json(self._pointer_path(project, control), {"versions": [*before, version][-HISTORY:]})
+
+    def demote(self, project: str, control: str) -> None:
+        """Promote nothing, so that the starter, or no model at all, is the one to beat."""
+        self._write_json(self._pointer_path(project, control), {"versions": []})
+
+    def rollback(self, project: str, control: str) -> str | None:
+        """Promote the version before the current one and return it, or None where the starter came before."""
+        before = self._pointer(project, control)
+        if not before:
+            raise StoreError(
+                f"project {project}, control {control!r}: no version was promoted, so there is none to go back to"
+            )
+        self._write_json(self._pointer_path(project, control), {"versions": before[:-1]})
+        return before[-2] if len(before) > 1 else None
+
+    def promoted(self, project: str, control: str) -> str | None:
+        """The version that won its gate last, or None."""
+        versions = self._pointer(project, control)
+        return versions[-1] if versions else None
+
+    # -- publication
+
+    def publish(self, project: str, published: Published) -> None:
+        """Let every process serve this from now on; the one before is remembered for a rollback.
+
+        A version that was published before takes its old place: what came after it was rolled back.
+        """
+        entries = self._publications(project)
+        versions = [entry.version for entry in entries]
+        if published.version in versions:
+            entries = entries[: versions.index(published.version)]
+        self._write_publications(project, [*entries, published])
+
+    def published(self, project: str) -> Published | None:
+        """What annotators see, or None where nothing was published yet."""
+        entries = self._publications(project)
+        return entries[-1] if entries else None
+
+    def history(self, project: str) -> list[Published]:
+        """Publications, newest first."""
+        return self._publications(project)[::-1]
+
+    def duplicate(self, source: str, target: str) -> Published | None:
+        """Copy what a project has published, artifacts included, to another project; None where it has nothing."""
+        published = self.published(source)
+        if published is None:
+            return None
+        for control, version in published.parts.items():
+            if self.has(source, control, version):
+                self._copy(self._path(source, control, version), self._path(target, control, version))
+                self.promote(target, control, version)
+        self.publish(target, published)
+        return published
+
+    # -- results on their way
+
+    def put_scratch(self, project: str, name: str, data: bytes) -> None:
+        """Keep bytes that one job hands to another under a name such as ``<plan>/<shard>``."""
+        self._write(self._scratch(project, name), data)
+
+    def get_scratch(self, project: str, name: str) -> bytes | None:
+        """What `put_scratch` kept, or None."""
+        return self._read(self._scratch(project, name))
+
+    def drop_scratch(self, project: str, name: str) -> None:
+        """Remove what was kept under a name and below it; nothing happens where nothing is there."""
+        path = self._scratch(project, name)
+        if self._fs.exists(path):
+            self._fs.rm(path, recursive=True)
+
+    # -- paths and files
+
+    def _path(self, *parts: str) -> str:
+        return "/".join([self._root, *(safe_name(part) for part in parts)])
+
+    def _pointer_path(self, project: str, control: str) -> str:
+        return self._path(project, control) + "/promoted.json"
+
+    def _scratch(self, project: str, name: str) -> str:
+        return "/".join([self._path(project), "_scratch", *(safe_name(part) for part in name.split("/"))])
+
+    def _names(self, folder: str) -> list[str]:
+        try:
+            return [
+                str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in self._fs.ls(folder, detail=False, refresh=True)
+            ]
+        except FileNotFoundError:
+            return []
+
+    def _next_number(self, project: str, control: str) -> int:
+        return max((_number(name) for name in self._names(self._path(project, control))), default=0) + 1
+
+    def _pointer(self, project: str, control: str) -> list[str]:
+        found = self._read_json(self._pointer_path(project, control)) or {}
+        return [str(version) for version in found.get("versions", [])]
+
+    def _publications(self, project: str) -> list[Published]:
+        found = self._read_json(self._path(project) + "/published.json") or {}
+        return [_record(Published, entry, "published.json") for entry in found.get("entries", [])]
+
+    def _write_publications(self, project: str, entries: Sequence[Published]) -> None:
+        self._write_json(
+            self._path(project) + "/published.json", {"entries": [asdict(entry) for entry in entries[-HISTORY:]]}
+        )
+
+    def _read_json(self, path: str) -> dict[str, Any] | None:
+        data = self._read(path)
+        if data is None:
+            return None
+        try:
+            found = json.loads(data)
+        except ValueError as error:
+            raise StoreError(f"{path}: not JSON ({error}); remove it or restore it from a copy") from None
+        if not isinstance(found, dict):
+            raise StoreError(f"{path}: found {type(found).__name__}, expected an object")
+        return found
+
+    def _write_json(self, path: str, value: Mapping[str, Any]) -> None:
+        self._write(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode())
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return bytes(self._fs.cat_file(path))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read: {error}") from error
+
+    def _write(self, path: str, data: bytes) -> None:
+        """One step for a reader: a rename where there are files, one PUT where there are objects."""
+        try:
+            if not self._local:
+                self._fs.pipe_file(path, data)
+                return
+            target = Path(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+            try:
+                with partial.open("wb") as stream:
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written: {error}") from error
+
+    def _copy(self, source: str, target: str) -> None:
+        manifest = self._read_json(f"{source}/{MANIFEST}") or {}
+        for name in [*manifest.get("files", {}), MANIFEST]:  # the manifest last
+            data = self._read(f"{source}/{name}")
+            if data is None:
+                raise StoreError(f"{source}/{name}: is gone, the artifact cannot be copied")
+            self._write(f"{target}/{name}", data)
+
+    def _upload(self, source: Path, path: str) -> None:
+        self._write(path, source.read_bytes())
+
+    def _download(self, source: str, target: Path, files: Mapping[str, str]) -> None:
+        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        try:
+            for name, expected in files.items():
+                path = partial / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._fs.get_file(f"{source}/{name}", str(path))
+                if _sha256(path) != expected:
+                    raise StoreError(
+                        f"{source}/{name}: its content is not what was stored; roll back to another version"
+                    )
+            try:
+                partial.rename(target)
+            except OSError:
+                if not target.exists():  # another process was first
+                    raise
+        except OSError as error:
+            raise StoreError(f"{source}: cannot be copied to {target}: {error}") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def safe_name(name: str) -> str:
+    """A part of a path for any text: readable where it can be, never colliding, also where case is ignored.
+
+    None begins with an underscore and has no ~, so that such names are the store's own.
+    """
+    if re.fullmatch(r"[a-z0-9][a-z0-9._+-]{0,99}", name) and not name.endswith(".json"):
+        return name
+    return f"{quote(name, safe='').replace('.', '%2E')[:80]}~{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def _number(version: str) -> int:
+    match = _VERSION.match(version)
+    return int(match["number"]) if match else 0
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _record(kind: type[_Record], found: Mapping[str, Any], where: str) -> _Record:
+    known: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in found.items()
+        if name in kind.__dataclass_fields__
+    }
+    try:
+        return kind(**known)
+    except TypeError as error:
+        raise StoreError(f"{where}: {error}; it was not written by hemaloop") from None

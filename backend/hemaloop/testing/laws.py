@@ -1,0 +1,23 @@
+"""The laws of the contract in `hemaloop.plugin`, in the order in which a developer meets them.
+
+Each is a function that raises `LawBroken` with the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+
+from hemaloop.testing import declaration, learning, persistence, prediction
+from hemaloop.testing.subject import Subject
+
+Law = Callable[[Subject], None]
+
+
+def _laws(module: ModuleType) -> list[Law]:
+    return [value for name, value in vars(module).items() if name.startswith("check_")]
+
+
+LAWS: tuple[Law, ...] = tuple(
+    law for module in (declaration, prediction, learning, persistence) for law in _laws(module)
+)

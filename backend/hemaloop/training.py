@@ -1,0 +1,299 @@
+"""The loop: load the examples; fit a candidate; evaluate it on the frozen gate split; if it beats the incumbent there,
+promote it; rescore the pool; push the priorities; publish.
+
+The last three are jobs of their own (`priorities`, `publication`), so that a training never waits for Label Studio.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from hemaloop import dataset, policy, promotion, registry
+from hemaloop.config import Settings
+from hemaloop.debounce import LOCK_SECONDS, Busy, Debounce, WorkLock
+from hemaloop.errors import Cancelled, DatasetError, HemaloopError, QueueError
+from hemaloop.labelconfig import Binding, Control, parse_label_config
+from hemaloop.ledger import Ledger
+from hemaloop.plugin import FitReport, Plugin
+from hemaloop.progress import Interrupted
+from hemaloop.projects import build_plugin, load_part
+from hemaloop.store import Manifest
+from hemaloop.targets import target_part
+from hemaloop.workplace import Workplace, project_id
+
+log = logging.getLogger(__name__)
+
+RECHECK_SECONDS = 3600
+"""Until images that could not be had are tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one control: state is "promoted", "kept" or "waits"; why, in words for people."""
+
+    state: str
+    why: str
+    version: str | None = None
+    figures: Mapping[str, float] | None = None
+    incumbent: Mapping[str, float] | None = None
+    notes: tuple[str, ...] = ()
+    again_in: float | None = None
+
+
+def train_project(place: Workplace, project: str, reason: str) -> dict[str, Any]:
+    """Train each bound control of a project that is due. Returns what came of each, by control.
+
+    Events that arrive from here on lead to one more look afterwards.
+    """
+    Debounce(place.queues.redis, "train").give_up(project)
+    asked = place.queues.ledger.take_ask(project)
+    try:
+        with WorkLock(place.queues.redis, f"train:{project}") as lock:
+            return _train_controls(place, project, reason, asked, lock)
+    except Busy:
+        if asked:
+            place.queues.ledger.ask(project)
+        place.queues.request_training(project, "another training was at work", delay=LOCK_SECONDS)
+        return {"outcome": "later", "why": "another worker trains this project; looked at again after it"}
+    except (Exception, Interrupted) as error:
+        if asked and not isinstance(error, Cancelled):
+            place.queues.ledger.ask(project)  # the retry is asked for too
+        raise
+
+
+def _train_controls(place: Workplace, project: str, reason: str, asked: bool, lock: WorkLock) -> dict[str, Any]:
+    info = place.studio.project(project_id(project))
+    if info.key != project:
+        place.queues.ledger.forget(project)
+        return {"outcome": "gone", "why": f"project {project} is gone; its number now belongs to {info.key}"}
+    config = parse_label_config(info.label_config)
+    tasks = list(place.studio.tasks(info.id, only="annotated"))
+    outcomes: dict[str, Outcome] = {}
+    failures: list[HemaloopError] = []
+    for control in config.require_bound():
+        try:
+            outcomes[control.name] = _train_control(place, project, control, tasks, asked, lock)
+            log.info("project %s, %s (%s): %s: %s", project, control.name, reason, *_said(outcomes[control.name]))
+        except Cancelled:
+            raise
+        except HemaloopError as error:  # another control of the project is not to blame
+            outcomes[control.name] = Outcome("failed", str(error))
+            failures.append(error)
+    return _conclude(place, project, outcomes, failures)
+
+
+def _conclude(
+    place: Workplace, project: str, outcomes: Mapping[str, Outcome], failures: Sequence[HemaloopError]
+) -> dict[str, Any]:
+    told = {name: {key: value for key, value in asdict(one).items() if value} for name, one in outcomes.items()}
+    place.queues.ledger.note(project, "training", {"controls": told})
+    if any(one.state == "promoted" for one in outcomes.values()):
+        place.queues.request_scores(project, "a model was promoted")
+    waits = [one.again_in for one in outcomes.values() if one.again_in is not None]
+    if waits:
+        place.queues.request_training(project, "the minimum interval is over", delay=min(waits) + 1)
+    if failures:
+        raise failures[0]
+    return {"outcome": "done", "controls": told}
+
+
+def _train_control(
+    place: Workplace, project: str, control: Control, tasks: Sequence[Mapping[str, Any]], asked: bool, lock: WorkLock
+) -> Outcome:
+    binding = _binding(control)
+    found = dataset.survey(tasks, control, registry.find(binding.family).version)
+    trained = policy.latest(place.store, project, control.name)
+    _finish_promotion(place, project, control.name, trained)
+    situation = situation_of(place.settings, place.queues.ledger, project, control.name, found, trained, asked)
+    decision = policy.decide(found, binding, place.settings, situation)
+    if not decision.start:
+        return Outcome("waits", decision.why, again_in=decision.again_in)
+    if asked:
+        place.queues.ledger.clear_attempts(project)
+    with _attempt(place, project, control.name, found.fingerprint):
+        return _train(place, project, control, found, trained, lock)
+
+
+def situation_of(
+    settings: Settings,
+    ledger: Ledger,
+    project: str,
+    control: str,
+    found: dataset.Survey,
+    trained: Sequence[Manifest],
+    asked: bool = False,
+) -> policy.Situation:
+    """What the policy has to know of a control now."""
+    fingerprint = found.fingerprint
+    return policy.Situation(
+        trained=trained,
+        now=time.time(),
+        asked=asked,
+        paused=ledger.paused(project),
+        attempts=ledger.attempts(project, fingerprint),
+        set_aside=ledger.aside(project, control, _with_rule(settings, fingerprint)),
+    )
+
+
+def _train(
+    place: Workplace, project: str, control: Control, found: dataset.Survey, trained: Sequence[Manifest], lock: WorkLock
+) -> Outcome:
+    settings, progress = place.settings, place.progress
+    splits = dataset.load(
+        found,
+        control,
+        place.images,
+        project,
+        gate=settings.gate_fraction,
+        tune=settings.tune_fraction,
+        progress=progress,
+    )
+    incumbent = _incumbent(place, project, control)
+    gate = splits.gate.without(incumbent.seen)
+    seen = len(splits.gate) - len(gate)
+    hindrance = _hindrance(place, splits, trained, len(gate), seen)
+    if hindrance is not None:
+        why, seconds = hindrance
+        place.queues.ledger.set_aside(
+            project, control.name, _with_rule(place.settings, found.fingerprint), why, seconds
+        )
+        return Outcome("waits", why, notes=splits.notes)
+    candidate = build_plugin(control, _device(settings.device))
+    report = candidate.fit(splits.train, splits.tune, progress)
+    progress.report(0, 1, "measuring on the gate")
+    verdict = promotion.judge(candidate, incumbent.plugin, gate, settings.gate_min_images, seen)
+    lock.check()
+    manifest = replace(
+        _manifest(candidate, splits, report),
+        incumbent=incumbent.version,
+        promoted=verdict.promote,
+        verdict=verdict.why,
+        figures=_finite(verdict.candidate),
+        incumbent_figures=_finite(verdict.incumbent),
+    )
+    version = place.store.put(project, control.name, candidate, manifest)
+    if verdict.promote:
+        place.store.promote(project, control.name, version)
+    notes = (*splits.notes, *report.notes)
+    state = "promoted" if verdict.promote else "kept"
+    return Outcome(state, verdict.why, version, manifest.figures, manifest.incumbent_figures, notes)
+
+
+def _hindrance(
+    place: Workplace, splits: dataset.Splits, trained: Sequence[Manifest], gate: int, seen: int
+) -> tuple[str, int] | None:
+    """Why a training on these images would be in vain, known before it costs anything, and for how many seconds."""
+    month = 30 * 24 * 3600
+    fault = promotion.too_few(gate, place.settings.gate_min_images, seen)
+    if fault is not None:
+        return fault, month
+    if not len(splits.train):
+        return "no annotated image fell into the training split yet", month
+    if any(manifest.fingerprint == splits.used.fingerprint for manifest in trained):
+        return "nothing changed but tasks whose images cannot be had; " + "; ".join(splits.notes[:3]), RECHECK_SECONDS
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Incumbent:
+    version: str
+    plugin: Plugin | None
+    seen: frozenset[str]
+
+
+def _incumbent(place: Workplace, project: str, control: Control) -> _Incumbent:
+    """The model to beat: the promoted one, else the starter, else none."""
+    part = target_part(place.store, project, control)
+    if part.directory is None:
+        return _Incumbent(part.version, None, frozenset())
+    seen = frozenset[str]()
+    if place.store.has(project, control.name, part.version):
+        seen = place.store.manifest(project, control.name, part.version).seen
+    return _Incumbent(part.version, load_part(part, control, _device(place.settings.device)), seen)
+
+
+def _manifest(candidate: Plugin, splits: dataset.Splits, report: FitReport) -> Manifest:
+    return Manifest(
+        family=candidate.family,
+        plugin_version=candidate.version,
+        labels=candidate.labels,
+        options=candidate.options.model_dump(mode="json"),
+        seed=candidate.seed,
+        created=time.time(),
+        train=splits.train.keys,
+        tune=splits.tune.keys,
+        gate=splits.gate.keys,
+        annotations=splits.used.annotations,
+        fingerprint=splits.used.fingerprint,
+        epochs=tuple(_finite(epoch) for epoch in report.epochs),
+        fit_figures=_finite(report.figures),
+        notes=(*splits.notes, *report.notes),
+        seconds=report.seconds,
+    )
+
+
+def _finish_promotion(place: Workplace, project: str, control: str, trained: Sequence[Manifest]) -> None:
+    """A worker that ended between storing a better model and promoting it left this to do."""
+    if trained and trained[-1].promoted and place.store.promoted(project, control) != trained[-1].version:
+        place.store.promote(project, control, trained[-1].version)
+        place.queues.request_scores(project, "a promotion was finished")
+
+
+@contextlib.contextmanager
+def _attempt(place: Workplace, project: str, control: str, fingerprint: str) -> Iterator[None]:
+    """Count an attempt while it runs; one that ends with its process stays counted, so retries are bounded."""
+    ledger = place.queues.ledger
+    ledger.begin(project, fingerprint)
+    try:
+        yield
+    except Cancelled:
+        ledger.set_aside(
+            project,
+            control,
+            _with_rule(place.settings, fingerprint),
+            "cancelled by hand; new annotations start another",
+        )
+        ledger.take_back(project, fingerprint)
+        raise
+    except DatasetError as error:
+        ledger.set_aside(project, control, _with_rule(place.settings, fingerprint), str(error))
+        raise
+    except Interrupted:
+        ledger.take_back(project, fingerprint)
+        raise
+    else:
+        ledger.take_back(project, fingerprint)
+
+
+def _with_rule(settings: Settings, fingerprint: str) -> str:
+    """What was set aside is looked at again when the gate's rule changes."""
+    return f"{fingerprint}:{settings.gate_min_images}:{settings.gate_fraction}"
+
+
+def _binding(control: Control) -> Binding:
+    if control.binding is None:
+        raise QueueError(f"control {control.name!r} is not bound to a model")
+    return control.binding
+
+
+def _device(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """JSON has no NaN; a figure that is none is left out."""
+    return {name: float(value) for name, value in figures.items() if math.isfinite(value)}
+
+
+def _said(outcome: Outcome) -> tuple[str, str]:
+    return outcome.state, outcome.why

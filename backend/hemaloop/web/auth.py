@@ -1,0 +1,51 @@
+"""Who may ask: Basic auth, or the webhook's secret, both compared in constant time.
+
+`/health` is open, because a load balancer asks it. A wrong password is refused there too: that is how Label Studio
+tells a user who connects a backend that the password is wrong.
+"""
+
+from __future__ import annotations
+
+import hmac
+
+import flask
+from flask.typing import ResponseReturnValue
+
+from hemaloop.config import Settings
+from hemaloop.web.errors import reply_error
+from hemaloop.web.services import current
+
+SECRET_HEADER = "X-Hemaloop-Secret"  # noqa: S105 - the name of the header, not the secret
+_OPEN = frozenset({"/", "/health"})
+
+
+def guard() -> ResponseReturnValue | None:
+    """None for those who may ask; for `Flask.before_request`."""
+    request, settings = flask.request, current().settings
+    if request.path == "/webhook" and _knows_secret(request, settings):
+        return None
+    if request.path in _OPEN and "Authorization" not in request.headers:
+        return None
+    if _knows_password(request, settings):
+        return None
+    expected = f"the header {SECRET_HEADER} or Basic auth" if request.path == "/webhook" else "Basic auth"
+    response = reply_error(401, f"who are you? expected {expected}, as the settings of the backend say")
+    response.headers["WWW-Authenticate"] = 'Basic realm="hemaloop"'
+    return response
+
+
+def _knows_secret(request: flask.Request, settings: Settings) -> bool:
+    return _same(request.headers.get(SECRET_HEADER, ""), settings.webhook_secret.get_secret_value())
+
+
+def _knows_password(request: flask.Request, settings: Settings) -> bool:
+    given = request.authorization
+    if given is None or given.type != "basic":
+        return False
+    right_name = _same(given.username or "", settings.username)
+    right_password = _same(given.password or "", settings.password.get_secret_value())
+    return right_name and right_password
+
+
+def _same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())

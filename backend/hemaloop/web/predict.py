@@ -1,0 +1,83 @@
+"""`POST /predict`: one entry a task, in order; `[]` for a task that failed or for which there was no time.
+
+Label Studio stores nothing for `[]` and asks again. A stored prediction without regions is never asked for again, so an
+entry with an empty result leaves only where a model said that nothing is there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+
+import flask
+
+from hemaloop.inference.schedule import SMALL
+from hemaloop.inference.wire import TaskAnswer
+from hemaloop.labelconfig import LabelConfig, parse_label_config
+from hemaloop.projects import LiveModel
+from hemaloop.protocol import PredictRequest
+from hemaloop.web import interactive
+from hemaloop.web.body import read
+from hemaloop.web.services import Services, current
+
+log = logging.getLogger(__name__)
+blueprint = flask.Blueprint("predict", __name__)
+
+_NOTHING = b"[]"
+
+
+@blueprint.post("/predict")
+def predict() -> flask.Response:
+    """Predictions of all tasks that are done before the deadline; a job finishes the others."""
+    request = read(PredictRequest)
+    config = parse_label_config(request.label_config)
+    config.require_bound()
+    services = current()
+    live = services.live.of(request.project, config)
+    context = request.params.context
+    if context is not None and not context.result:
+        # Sent with a submit: nothing was drawn, and nobody looks at the answer.
+        return _reply([interactive.nothing(live.version)] * len(request.tasks), live)
+    if context is None and not any(part.directory for part in live.parts.values()):
+        log.info("project %s: %s: nothing was trained yet", request.project, live.version)
+        return _reply([_NOTHING] * len(request.tasks), live)
+    answers = _ask(services, request, config, live)
+    if context is not None:
+        return _reply([interactive.inside(answer, context.result, live.version) for answer in answers], live)
+    _report(services, request, live, answers)
+    return _reply([_NOTHING if answer is None or answer.body is None else answer.body for answer in answers], live)
+
+
+def _ask(
+    services: Services, request: PredictRequest, config: LabelConfig, live: LiveModel
+) -> Sequence[TaskAnswer | None]:
+    """The answers of the inference processes; None for what was not done in time."""
+    settings = services.settings
+    if len(request.tasks) <= SMALL:
+        seconds = min(settings.predict_open_seconds, settings.predict_deadline_seconds)
+        return services.inference.predict(request.project, config, live, request.tasks, seconds)
+    if not services.bulk.acquire(blocking=False):
+        return [None] * len(request.tasks)
+    try:
+        return services.inference.predict(
+            request.project, config, live, request.tasks, settings.predict_deadline_seconds
+        )
+    finally:
+        services.bulk.release()
+
+
+def _report(services: Services, request: PredictRequest, live: LiveModel, answers: Sequence[TaskAnswer | None]) -> None:
+    """Log each failure with its reason, and leave what there was no time for to a job."""
+    for task, answer in zip(request.tasks, answers, strict=True):
+        if answer is not None and answer.error:
+            log.warning("project %s, task %s: no prediction: %s", request.project, task.id, answer.error)
+    late = [task.id for task, answer in zip(request.tasks, answers, strict=True) if answer is None]
+    if late:
+        log.warning("project %s: %d of %d tasks not done in time", request.project, len(late), len(answers))
+        services.hints.unfinished(request.project, [number for number in late if number is not None], live.version)
+
+
+def _reply(entries: Sequence[bytes], live: LiveModel) -> flask.Response:
+    body = b'{"results":[' + b",".join(entries) + b'],"model_version":' + json.dumps(live.version).encode() + b"}"
+    return flask.Response(body, content_type="application/json")

@@ -1,0 +1,116 @@
+"""Examples as the detector learns from them: truth checked, images small enough to keep, faults told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hemaloop.errors import DatasetError
+from hemaloop.plugin import Detections, Example
+from hemaloop_faster_rcnn.resampling import resize
+from hemaloop_faster_rcnn.unlabelled import stain_outside, unlabelled_classes
+
+
+@dataclass(frozen=True, slots=True)
+class Smear:
+    """One training image: pixels uint8 (H, W, 3), boxes float32 (N, 4) px, labels int64 (N,)."""
+
+    pixels: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """What a detector learns from, and sentences about what was found wrong."""
+
+    smears: list[Smear]
+    notes: tuple[str, ...]
+
+
+def checked_truth(example: Example, classes: int) -> Detections:
+    """Truth of `example`. Raises `DatasetError` naming the image where it is of another kind, or a label is unknown."""
+    truth = example.truth
+    if not isinstance(truth, Detections):
+        raise DatasetError(f"image {example.key}: found truth of type {type(truth).__name__}, expected Detections")
+    if len(truth) and not (truth.labels.min() >= 0 and truth.labels.max() < classes):
+        raise DatasetError(
+            f"image {example.key}: found labels {sorted(set(truth.labels.tolist()))}, expected 0 to {classes - 1}"
+        )
+    return truth
+
+
+def usable_boxes(truth: Detections, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Boxes cut to the image, and which of them have an area of a pixel or more and finite corners."""
+    corners = np.array([width, height, width, height], np.float32)
+    finite = np.asarray(np.isfinite(truth.boxes).all(axis=1))
+    boxes = np.where(finite[:, None], truth.boxes, 0).clip(0, corners).astype(np.float32)
+    sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf)
+    return boxes, np.asarray(finite & (sides >= 1), bool)
+
+
+def _shrunk(pixels: NDArray[np.uint8], longest_use: int) -> NDArray[np.uint8]:
+    """The image with a shorter side of at most `longest_use` px, which is all that a training looks at."""
+    height, width = pixels.shape[:2]
+    scale = longest_use / min(height, width)
+    if scale >= 1:
+        return np.array(pixels)
+    small = resize(torch.from_numpy(np.array(pixels)).permute(2, 0, 1), round(height * scale), round(width * scale))
+    return np.ascontiguousarray(small.permute(1, 2, 0).numpy())
+
+
+def read_training_set(examples: Sequence[Example], labels: Sequence[str], longest_use: int) -> TrainingSet:
+    """Index each example once; leave out boxes without area, and images that look unlabelled.
+
+    longest_use: shorter side, px, above which images are kept smaller (about a megabyte each at 500 px).
+    Raises `DatasetError` where nothing can be learned.
+    """
+    if not len(examples):
+        raise DatasetError("training set: found no image; label some and train again")
+    smears, keys, outside = [], [], []
+    flawed: list[str] = []
+    for example in (examples[index] for index in range(len(examples))):
+        truth = checked_truth(example, len(labels))
+        height, width = example.image.shape[:2]
+        boxes, usable = usable_boxes(truth, height, width)
+        if not usable.all():
+            flawed.append(f"{example.key} ({int((~usable).sum())})")
+        outside.append(stain_outside(example.image, boxes[usable]))
+        pixels = _shrunk(example.image, longest_use)
+        factor = np.array([pixels.shape[1] / width, pixels.shape[0] / height] * 2, np.float32)
+        smears.append(Smear(pixels, boxes[usable] * factor, truth.labels[usable]))
+        keys.append(example.key)
+    if not any(len(smear.labels) for smear in smears):
+        raise DatasetError(f"training set: found no box on any of {len(smears)} images; draw some and train again")
+    counts = np.stack([np.bincount(smear.labels, minlength=len(labels)) for smear in smears])  # (images, classes)
+    doubtful = unlabelled_classes(counts, np.array(outside))
+    kept = [smear for smear, missing in zip(smears, doubtful, strict=True) if missing is None]
+    return TrainingSet(kept, _notes(labels, counts, keys, flawed, doubtful))
+
+
+def _notes(
+    labels: Sequence[str],
+    counts: NDArray[np.int64],
+    keys: Sequence[str],
+    flawed: Sequence[str],
+    doubtful: Sequence[int | None],
+) -> tuple[str, ...]:
+    notes = [
+        f"{label}: no training image has one, so none will be found"
+        for label, total in zip(labels, counts.sum(axis=0), strict=True)
+        if not total
+    ]
+    if flawed:
+        notes.append(f"boxes without area were left out, on images (boxes): {', '.join(flawed)}")
+    for index, label in enumerate(labels):
+        named = [key for key, missing in zip(keys, doubtful, strict=True) if missing == index]
+        if named:
+            notes.append(
+                f"{len(named)} images look full of cells with hardly a box of {label}; they were not learned from, so "
+                f"that their cells do not become background. Label them: {', '.join(named)}"
+            )
+    return tuple(notes)

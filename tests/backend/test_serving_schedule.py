@@ -1,0 +1,157 @@
+"""Who opens a task is served before a bulk request, and a bulk request never takes everything for long."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import stub_plugin
+from hemaloop.inference.schedule import MAX_PIECE, PIECE_SECONDS, Request, Schedule
+from hemaloop.inference.wire import Reply, TaskAnswer
+from hemaloop.labelconfig import parse_label_config
+from hemaloop.projects import LiveModel
+from hemaloop.protocol import TaskRequest
+
+
+def request(count: int, project: str = "1.1") -> Request:
+    tasks = [TaskRequest(data={}, id=number) for number in range(count)]
+    live = LiveModel("v", {})
+    return Request(project, parse_label_config(stub_plugin.config()), live, tasks, time.monotonic() + 60)
+
+
+def answer(schedule: Schedule, piece: object, seconds: float = 0.1) -> None:
+    answers = tuple(TaskAnswer(b"{}", seconds={"model": seconds}) for _ in piece.positions)  # type: ignore[attr-defined]
+    schedule.done(piece, Reply(answers))  # type: ignore[arg-type]
+
+
+def test_a_small_request_overtakes_a_bulk_request() -> None:
+    schedule = Schedule(children=1)
+    bulk, small = request(100), request(1)
+    schedule.add(bulk)
+    schedule.add(small)
+    first = schedule.take(0)
+    assert first is not None
+    assert first.request is small
+
+
+def test_a_slow_bulk_request_leaves_one_child_free() -> None:
+    schedule = Schedule(children=2)
+    bulk, small = request(100), request(1)
+    schedule.add(bulk)
+    taken = schedule.take(0)
+    assert taken is not None
+    assert taken.request is bulk
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.append(schedule.take(1)), daemon=True)
+    thread.start()
+    thread.join(0.2)
+    assert not found
+    schedule.add(small)
+    thread.join(5)
+    assert found[0].request is small  # type: ignore[attr-defined]
+
+
+def test_a_quick_bulk_request_takes_every_child_in_pieces_of_a_fraction_of_a_second() -> None:
+    schedule = Schedule(children=2)
+    schedule.add(request(100))
+    first = schedule.take(0)
+    assert first is not None
+    answer(schedule, first, seconds=0.1)
+    pieces = [schedule.take(0), schedule.take(1)]
+    for piece in pieces:
+        assert piece is not None
+        assert len(piece.positions) == int(PIECE_SECONDS / 0.1)
+
+
+def test_a_piece_has_a_largest_size() -> None:
+    schedule = Schedule(children=1)
+    schedule.add(request(100))
+    first = schedule.take(0)
+    answer(schedule, first, seconds=0.0001)
+    second = schedule.take(0)
+    assert second is not None
+    assert len(second.positions) == MAX_PIECE
+
+
+def test_bulk_requests_take_turns() -> None:
+    schedule = Schedule(children=1)
+    one, other = request(50, "1.1"), request(50, "2.1")
+    schedule.add(one)
+    schedule.add(other)
+    served = [schedule.take(0).request for _ in range(4)]  # type: ignore[union-attr]
+    assert served == [one, other, one, other]
+
+
+def test_every_task_is_answered_exactly_once_and_in_its_place() -> None:
+    schedule = Schedule(children=1)
+    bulk = request(37)
+    schedule.add(bulk)
+    seen: list[int] = []
+    while not bulk.finished.is_set():
+        piece = schedule.take(0)
+        assert piece is not None
+        seen += piece.positions
+        answer(schedule, piece, 0.05)
+    assert sorted(seen) == list(range(37))
+    assert all(one is not None for one in bulk.answers)
+
+
+def test_a_crash_is_retried_task_by_task_and_given_up_at_the_second() -> None:
+    schedule = Schedule(children=1)
+    bulk = request(10)
+    schedule.add(bulk)
+    answer(schedule, schedule.take(0), 0.1)
+    piece = schedule.take(0)
+    assert piece is not None
+    assert len(piece.positions) == 4
+    schedule.crashed(piece, "the process ended with status 7")
+    retried = [schedule.take(0) for _ in range(4)]
+    assert [one.positions for one in retried if one] == [(i,) for i in piece.positions]
+    schedule.crashed(retried[0], "the process ended with status 7")  # type: ignore[arg-type]
+    for one in retried[1:]:
+        answer(schedule, one)
+    given_up = bulk.answers[piece.positions[0]]
+    assert given_up is not None
+    assert given_up.body is None
+    assert "status 7, 2 times" in (given_up.error or "")
+    assert all(bulk.answers[position] for position in piece.positions)
+
+
+def test_a_dropped_request_is_worked_on_no_longer() -> None:
+    schedule = Schedule(children=1)
+    dropped, kept = request(50), request(50)
+    schedule.add(dropped)
+    schedule.add(kept)
+    schedule.drop(dropped)
+    assert all(schedule.take(0).request is kept for _ in range(3))  # type: ignore[union-attr]
+
+
+def test_every_child_loads_a_model_once_and_before_bulk_work() -> None:
+    schedule = Schedule(children=2)
+    schedule.add(request(50))
+    loading = request(0)
+    schedule.load(loading)
+    pieces = [schedule.take(0), schedule.take(1)]
+    assert [piece.request for piece in pieces if piece] == [loading, loading]
+    third = schedule.take(0)
+    assert third is not None
+    assert third.request is not loading
+
+
+def test_closing_lets_everybody_go() -> None:
+    schedule = Schedule(children=1)
+    waiting = request(5)
+    schedule.add(waiting)
+    schedule.close()
+    assert waiting.finished.is_set()
+    assert schedule.take(0) is None
+    late = request(1)
+    schedule.add(late)
+    assert late.finished.is_set()
+
+
+def test_a_request_without_tasks_is_finished_at_once() -> None:
+    schedule = Schedule(children=1)
+    nothing = request(0)
+    schedule.add(nothing)
+    assert nothing.finished.is_set()
