@@ -52,7 +52,7 @@ $(STUDIO)/.installed: $(BIN)/uv requirements/label-studio.lock
 	$(UV) pip install --python $(STUDIO)/bin/python --require-hashes -r requirements/label-studio.lock
 	@touch $@
 
-COMPILE = $(UV) pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11
+COMPILE = $(UV) pip compile --universal --generate-hashes --no-annotate --no-header --python-version 3.11
 lock: $(BIN)/uv
 	$(COMPILE) pyproject.toml requirements/build.in --extra s3 -o requirements/hemaloop.lock $(ARGS)
 	$(COMPILE) pyproject.toml requirements/build.in --extra s3 --group dev -c requirements/hemaloop.lock -o requirements/development.lock $(ARGS)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import secrets
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,7 +19,7 @@ import httpx
 import stub_plugin
 from hemaloop.client import Json, LabelStudio, ProjectInfo
 from hemaloop.dataset import split_of
-from hemaloop.demo.stack import Stack
+from hemaloop.demo.stack import Stack, variables
 from hemaloop.images import image_key
 from hemaloop.project_setup import Connected, add_local_storage, create_project, set_up
 from hemaloop.store import ArtifactStore
@@ -162,6 +165,15 @@ class Project:
     def idle(self, seconds: float = 240.0) -> None:
         """Until no job of the project waits or runs."""
         wait_for(lambda: not self.stack.queues.running(self.key), "an end of all jobs", seconds)
+
+
+def hemaloop(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command of hemaloop with the settings of the running system."""
+    command = [sys.executable, "-m", "hemaloop", *arguments]
+    environment = {**os.environ, **variables(stack.settings), "COLUMNS": "200"}
+    return subprocess.run(
+        command, env=environment, cwd=stack.root, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,9 @@ def _services(settings: Settings, inference: Inference, queues: Queues) -> servi
     return services.Services(
         settings=settings,
         store=store,
-        live=LiveModels(store, inference.load),
+        live=LiveModels(
+            store, inference.load, memory=settings.data_dir / "projects.json", recall=settings.models_in_memory
+        ),
         inference=inference,
         queues=queues,
         hints=Hints(queues, lambda: inference.busy),

@@ -21,7 +21,7 @@ CLAIM_SECONDS = 24 * 3600
 """Longest time that a claim survives its job; it is given up much earlier in every ordinary case."""
 GRACE_SECONDS = 5.0
 """Time between a claim and the job that it names, within which the job is not missed."""
-LOCK_SECONDS = 15.0
+LOCK_SECONDS = 10.0
 """A lock outlives a killed worker by this much at most."""
 
 
@@ -106,13 +106,14 @@ class WorkLock:
             self._lock.release()
 
     def check(self) -> None:
-        """Raises `QueueError` where the lock was lost, because Redis was gone for longer than it lasts."""
-        if not self._lock.owned():
+        """Raises `QueueError` where another worker has the lock now: Redis was gone for longer than it lasts."""
+        if not self._lock.owned() and not self._lock.acquire(blocking=False):
             raise QueueError(f"lock {self.name!r}: lost while working; another worker may be at the same work")
 
     def _renew(self) -> None:
         while not self._stop.wait(self._seconds / 3):
-            try:
-                self._lock.reacquire()
-            except (LockError, redis.RedisError):
-                continue  # `check` decides what that means
+            with contextlib.suppress(redis.RedisError):
+                try:
+                    self._lock.reacquire()
+                except LockError:
+                    self._lock.acquire(blocking=False)  # nobody may have taken it; `check` decides

@@ -2,20 +2,26 @@
 
 `/setup` and `/predict` ask here, several times a second; the store, which may be on another continent, is asked once a
 project and second by a thread of its own. So a publication is in force everywhere within two seconds.
+
+Which projects asked is kept in a file, so that a backend that starts again loads their models before anybody opens a
+task.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from hemaloop.errors import HemaloopError, LabelConfigError
-from hemaloop.labelconfig import LabelConfig
+from hemaloop.labelconfig import LabelConfig, parse_label_config
 from hemaloop.projects import LiveModel, faults, live_model
 from hemaloop.store import ArtifactStore
 
@@ -23,6 +29,7 @@ log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 1.0
 FORGET_SECONDS = 3600.0
+_REMEMBERED = 50
 
 Changed = Callable[[str, LabelConfig, LiveModel], None]
 """Told the project, its config and the model that now serves it."""
@@ -40,10 +47,21 @@ class LiveModels:
     """The live model of each project that somebody asked about lately. Thread-safe."""
 
     def __init__(
-        self, store: ArtifactStore, changed: Changed = lambda *_: None, *, refresh_seconds: float = REFRESH_SECONDS
+        self,
+        store: ArtifactStore,
+        changed: Changed = lambda *_: None,
+        *,
+        refresh_seconds: float = REFRESH_SECONDS,
+        memory: Path | None = None,
+        recall: int = 4,
     ) -> None:
-        """changed: called for a project's first model and for each later one."""
+        """changed: called for a project's first model and for each later one.
+
+        memory: file in which the projects are kept, none if None. recall: how many of them are asked for at the start.
+        """
         self._store = store
+        self._memory = memory
+        self._recall_count = recall
         self._changed = changed
         self._refresh_seconds = refresh_seconds
         # By the whole config: two configs that a trained model cannot tell apart may differ in their starter.
@@ -86,6 +104,7 @@ class LiveModels:
         live = live_model(project, config, self._store)
         with self._lock:
             self._entries[key] = _Entry(config, live, now)
+        self._remember()
         self._changed(project, config, live)
         return live
 
@@ -94,6 +113,7 @@ class LiveModels:
         with self._lock:
             for key in [key for key in self._entries if key[0] == project]:
                 del self._entries[key]
+        self._remember()
 
     def versions(self) -> list[str]:
         """Live versions, those asked about last first."""
@@ -126,6 +146,32 @@ class LiveModels:
             entry.live = live
             self._changed(project, entry.config, live)
 
+    def _remember(self) -> None:
+        if self._memory is None:
+            return
+        with self._lock:
+            known = sorted(self._entries.items(), key=lambda item: -item[1].asked)
+        text = json.dumps([list(key) for key, _ in known][:_REMEMBERED])
+        try:
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            partial = self._memory.with_name(f".{self._memory.name}.{uuid.uuid4().hex}")
+            partial.write_text(text)
+            partial.replace(self._memory)
+        except OSError as error:
+            log.warning("%s cannot be written: %s", self._memory, error)
+
+    def _recall(self) -> None:
+        """Ask for the projects of the last time; a file that says nothing is no reason to stop."""
+        try:
+            known = json.loads(self._memory.read_text()) if self._memory is not None else []
+            for project, xml in known[: self._recall_count]:
+                self.of(project, parse_label_config(xml))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError, HemaloopError) as error:
+            log.warning("the projects of the last time: %s", error)
+
     def _keep(self) -> None:
+        self._recall()
         while not self._stop.wait(self._refresh_seconds):
             self.refresh()

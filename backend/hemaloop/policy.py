@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -84,7 +85,7 @@ def _by_time(new: int, binding: Binding, settings: Settings, situation: Situatio
     interval = (
         settings.train_min_interval_seconds if binding.min_interval_seconds is None else binding.min_interval_seconds
     )
-    last = max((manifest.created for manifest in situation.trained), default=0.0)
+    last = max((manifest.created for manifest in situation.trained), default=-math.inf)
     left = last + interval - situation.now
     if left > 0:
         return Decision(False, f"{new} new annotations; the last training is too recent, {left:.0f} s are left", left)

@@ -52,6 +52,9 @@ def push_plan(place: Workplace, project: str, plan_id: str) -> dict[str, Any]:
         published = place.store.published(project)
         if published is None or published.version != plan.version:
             _switch(place, project, info, config, plan)
+        elif info.model_version is None:
+            # Somebody deleted predictions in Label Studio, which clears the choice; one that was made is left alone.
+            place.studio.set_model_version(info.id, plan.version)
         report = _told(place, project, info, plan.version, scored, pushed)
     place.store.drop_scratch(project, plan_id)
     place.queues.ledger.keep_failed(project, plan.version, [one["task"] for one in scored if one["error"]])

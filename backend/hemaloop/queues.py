@@ -119,7 +119,8 @@ class Queues:
             holder = Debounce(self.redis, "score").claim(project, job_id, self.to_come)
             if holder != job_id:
                 return holder
-            return self._enqueue("score", "score_pool", (project, reason), job_id=job_id)
+            again = Retry(2, interval=[5, 30])
+            return self._enqueue("score", "score_pool", (project, reason), job_id=job_id, retry=again)
 
     def finish_predictions(self, project: str, task_ids: Sequence[int], version: str) -> list[str]:
         """Ask for predictions of tasks that a request had no time for. Returns the jobs' ids."""
@@ -168,7 +169,7 @@ class Queues:
                 "kind": str(job.func_name).rpartition(".")[2],
                 "progress": dict(meta.get("progress", {})),
                 "result": job.return_value() if status == "finished" else None,
-                "error": meta.get("error"),
+                "error": meta.get("error") if status != "finished" else None,
                 "retries_left": job.retries_left,
             }
             if status == "failed" and not found["error"]:

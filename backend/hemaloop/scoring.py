@@ -39,7 +39,7 @@ class TaskScore:
 
     result: Label Studio regions, or None where `error` says why there are none. score: for Label Studio, in [0, 1],
     lowest served first. relevance: of the task, >= 0. key: hash of the image's content, None if it could not be had.
-    seconds: wall time by stage, "image" (fetch and decode), "model", "result".
+    seconds: its share of the wall time of each stage, "image" (fetch and decode), "model", "result".
     """
 
     task_id: int | None
@@ -102,15 +102,17 @@ class Scorer:
 
     def _fetch(self, project: str, control: Control, works: Sequence[_Work]) -> None:
         """The image of each task for this control; an address that another control fetched is not fetched again."""
+        began = time.perf_counter()
         if len(works) == 1:
             self._fetch_one(project, control, works[0])
-            return
-        list(self._fetchers.map(lambda work: self._fetch_one(project, control, work), works))
+        else:
+            list(self._fetchers.map(lambda work: self._fetch_one(project, control, work), works))
+        for work in works:
+            work.seconds["image"] += (time.perf_counter() - began) / len(works)
 
     def _fetch_one(self, project: str, control: Control, work: _Work) -> None:
         if work.error:
             return
-        began = time.perf_counter()
         try:
             uri = _address(work.task, control)
             if uri not in work.images:
@@ -120,7 +122,6 @@ class Scorer:
         except Exception as error:  # noqa: BLE001 - one image, whatever is wrong with it, takes no other task along
             # Its text may hold an address with a password or signature.
             work.error = f"image of {_name(work.task)} cannot be read: {type(error).__name__}"
-        work.seconds["image"] += time.perf_counter() - began
 
 
 class _Models:

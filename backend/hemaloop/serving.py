@@ -26,14 +26,14 @@ from hemaloop.protocol import TaskRequest
 
 log = logging.getLogger(__name__)
 
-_LOAD_SECONDS = 120.0
+_LOAD_SECONDS = 60.0
 _LONGEST_PAUSE = 10.0
 
 
 class Inference:
     """A few children and what waits for them. Thread-safe."""
 
-    def __init__(self, settings: Settings, *, hang_seconds: float = 120.0) -> None:
+    def __init__(self, settings: Settings, *, hang_seconds: float = 600.0) -> None:
         """hang_seconds: how long past a deadline a child may work before it is ended as hanging."""
         self._settings = settings
         self._schedule = Schedule(settings.inference_processes, hang_seconds)

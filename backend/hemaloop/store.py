@@ -12,95 +12,42 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
-import fsspec
-
+from hemaloop.blobs import Blobs
 from hemaloop.errors import StoreError
+from hemaloop.manifest import Manifest, Published, from_json
 from hemaloop.plugin import Plugin
+
+__all__ = ["ArtifactStore", "Manifest", "Published", "safe_name"]
 
 MANIFEST = "manifest.json"
 HISTORY = 20
 """Earlier versions that a pointer remembers for a rollback."""
 
 _VERSION = re.compile(r"^(?P<family>.+)-(?P<number>\d{4,})-(?P<hash>[0-9a-f]{6})$")
-_Record = TypeVar("_Record", "Manifest", "Published")
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What an artifact is and what it has seen.
-
-    train, tune, gate: image keys. annotations: short hashes of the annotations' ids and dates. fingerprint: of the
-    data and the binding together. figures: measured on the gate. verdict: why it was promoted or kept. files: sha256 by
-    name.
-    """
-
-    family: str
-    plugin_version: str
-    labels: tuple[str, ...]
-    options: Mapping[str, Any]
-    seed: int = 0
-    version: str = ""
-    created: float = 0.0
-    train: tuple[str, ...] = ()
-    tune: tuple[str, ...] = ()
-    gate: tuple[str, ...] = ()
-    annotations: tuple[str, ...] = ()
-    fingerprint: str = ""
-    figures: Mapping[str, float] = field(default_factory=dict)
-    incumbent: str = ""
-    incumbent_figures: Mapping[str, float] = field(default_factory=dict)
-    promoted: bool = False
-    verdict: str = ""
-    epochs: tuple[Mapping[str, float], ...] = ()
-    fit_figures: Mapping[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    seconds: float = 0.0
-    files: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def seen(self) -> frozenset[str]:
-        """Keys of the images that the model learned from or was tuned on."""
-        return frozenset(self.train) | frozenset(self.tune)
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What annotators see: the version of the project, and of each of its controls.
-
-    created: when, in seconds since the epoch. reason: why, shown to people.
-    """
-
-    version: str
-    parts: Mapping[str, str]
-    created: float = 0.0
-    reason: str = ""
 
 
 class ArtifactStore:
     """Artifacts, promotions and publications of every project under one fsspec address.
 
     url: such as ``file:///var/lib/hemaloop/artifacts`` or ``s3://bucket/hemaloop``. cache: where artifacts of a remote
-    store are copied to; a folder of the system's temporary directory if not given.
+    store are copied to; a folder of the user's own if not given, for what lies there is loaded.
     """
 
     def __init__(self, url: str, cache: Path | None = None) -> None:
         self.url = url
-        self._fs, root = fsspec.core.url_to_fs(url)
-        self._root = str(root).rstrip("/")
-        protocol = self._fs.protocol
-        self._local = "file" in ((protocol,) if isinstance(protocol, str) else protocol)
-        self._cache = cache or Path(tempfile.gettempdir()) / f"hemaloop-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
+        self._blobs = Blobs(url)
+        name = hashlib.sha256(url.encode()).hexdigest()[:12]
+        self._cache = cache or Path.home() / ".cache" / "hemaloop" / name
 
     # -- artifacts
 
@@ -123,7 +70,7 @@ class ArtifactStore:
             version = f"{manifest.family}-{self._next_number(project, control):04d}-{content}"
             target = self._path(project, control, version)
             for file in files:
-                self._upload(folder / file, f"{target}/{file}")
+                self._blobs.write(f"{target}/{file}", (folder / file).read_bytes())
             self._write_json(f"{target}/{MANIFEST}", asdict(replace(manifest, version=version, files=files)))
         return version
 
@@ -135,7 +82,7 @@ class ArtifactStore:
             raise StoreError(
                 f"artifact {version!r} of project {project}, control {control!r}: not there; stored: {known}"
             )
-        return _record(Manifest, found, version)
+        return from_json(Manifest, found, version)
 
     def update(self, project: str, control: str, manifest: Manifest) -> None:
         """Replace the manifest of a stored artifact, whose files stay as they are."""
@@ -144,13 +91,13 @@ class ArtifactStore:
 
     def has(self, project: str, control: str, version: str) -> bool:
         """Whether an artifact of that version is complete."""
-        return bool(self._fs.exists(self._path(project, control, version) + "/" + MANIFEST))
+        return self._blobs.exists(self._path(project, control, version) + "/" + MANIFEST)
 
     def directory(self, project: str, control: str, version: str) -> Path:
         """A local folder with the artifact, for `Plugin.load`; a remote one is copied once, its hashes checked."""
         manifest = self.manifest(project, control, version)
         source = self._path(project, control, version)
-        if self._local:
+        if self._blobs.local:
             return Path(source)
         target = self._cache / safe_name(project) / safe_name(control) / safe_name(version)
         if not target.exists():
@@ -160,7 +107,7 @@ class ArtifactStore:
     def versions(self, project: str, control: str) -> list[str]:
         """Complete artifacts, oldest first."""
         folder = self._path(project, control)
-        names = [name for name in self._names(folder) if self._fs.exists(f"{folder}/{name}/{MANIFEST}")]
+        names = [name for name in self._blobs.names(folder) if self._blobs.exists(f"{folder}/{name}/{MANIFEST}")]
         return sorted(names, key=lambda name: (_number(name), name))
 
     # -- promotion
@@ -230,22 +177,20 @@ class ArtifactStore:
 
     def put_scratch(self, project: str, name: str, data: bytes) -> None:
         """Keep bytes that one job hands to another under a name such as ``<plan>/<shard>``."""
-        self._write(self._scratch(project, name), data)
+        self._blobs.write(self._scratch(project, name), data)
 
     def get_scratch(self, project: str, name: str) -> bytes | None:
         """What `put_scratch` kept, or None."""
-        return self._read(self._scratch(project, name))
+        return self._blobs.read(self._scratch(project, name))
 
     def drop_scratch(self, project: str, name: str) -> None:
         """Remove what was kept under a name and below it; nothing happens where nothing is there."""
-        path = self._scratch(project, name)
-        if self._fs.exists(path):
-            self._fs.rm(path, recursive=True)
+        self._blobs.remove(self._scratch(project, name))
 
     # -- paths and files
 
     def _path(self, *parts: str) -> str:
-        return "/".join([self._root, *(safe_name(part) for part in parts)])
+        return "/".join([self._blobs.root, *(safe_name(part) for part in parts)])
 
     def _pointer_path(self, project: str, control: str) -> str:
         return self._path(project, control) + "/promoted.json"
@@ -253,16 +198,8 @@ class ArtifactStore:
     def _scratch(self, project: str, name: str) -> str:
         return "/".join([self._path(project), "_scratch", *(safe_name(part) for part in name.split("/"))])
 
-    def _names(self, folder: str) -> list[str]:
-        try:
-            return [
-                str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in self._fs.ls(folder, detail=False, refresh=True)
-            ]
-        except FileNotFoundError:
-            return []
-
     def _next_number(self, project: str, control: str) -> int:
-        return max((_number(name) for name in self._names(self._path(project, control))), default=0) + 1
+        return max((_number(name) for name in self._blobs.names(self._path(project, control))), default=0) + 1
 
     def _pointer(self, project: str, control: str) -> list[str]:
         found = self._read_json(self._pointer_path(project, control)) or {}
@@ -270,7 +207,7 @@ class ArtifactStore:
 
     def _publications(self, project: str) -> list[Published]:
         found = self._read_json(self._path(project) + "/published.json") or {}
-        return [_record(Published, entry, "published.json") for entry in found.get("entries", [])]
+        return [from_json(Published, entry, "published.json") for entry in found.get("entries", [])]
 
     def _write_publications(self, project: str, entries: Sequence[Published]) -> None:
         self._write_json(
@@ -278,7 +215,7 @@ class ArtifactStore:
         )
 
     def _read_json(self, path: str) -> dict[str, Any] | None:
-        data = self._read(path)
+        data = self._blobs.read(path)
         if data is None:
             return None
         try:
@@ -290,46 +227,15 @@ class ArtifactStore:
         return found
 
     def _write_json(self, path: str, value: Mapping[str, Any]) -> None:
-        self._write(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode())
-
-    def _read(self, path: str) -> bytes | None:
-        try:
-            return bytes(self._fs.cat_file(path))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be read: {error}") from error
-
-    def _write(self, path: str, data: bytes) -> None:
-        """One step for a reader: a rename where there are files, one PUT where there are objects."""
-        try:
-            if not self._local:
-                self._fs.pipe_file(path, data)
-                return
-            target = Path(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-            try:
-                with partial.open("wb") as stream:
-                    stream.write(data)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                partial.replace(target)
-            finally:
-                partial.unlink(missing_ok=True)
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be written: {error}") from error
+        self._blobs.write(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode())
 
     def _copy(self, source: str, target: str) -> None:
         manifest = self._read_json(f"{source}/{MANIFEST}") or {}
         for name in [*manifest.get("files", {}), MANIFEST]:  # the manifest last
-            data = self._read(f"{source}/{name}")
+            data = self._blobs.read(f"{source}/{name}")
             if data is None:
                 raise StoreError(f"{source}/{name}: is gone, the artifact cannot be copied")
-            self._write(f"{target}/{name}", data)
-
-    def _upload(self, source: Path, path: str) -> None:
-        self._write(path, source.read_bytes())
+            self._blobs.write(f"{target}/{name}", data)
 
     def _download(self, source: str, target: Path, files: Mapping[str, str]) -> None:
         partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
@@ -337,7 +243,7 @@ class ArtifactStore:
             for name, expected in files.items():
                 path = partial / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._fs.get_file(f"{source}/{name}", str(path))
+                path.write_bytes(self._blobs.read(f"{source}/{name}") or b"")
                 if _sha256(path) != expected:
                     raise StoreError(
                         f"{source}/{name}: its content is not what was stored; roll back to another version"
@@ -371,15 +277,3 @@ def _number(version: str) -> int:
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _record(kind: type[_Record], found: Mapping[str, Any], where: str) -> _Record:
-    known: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in found.items()
-        if name in kind.__dataclass_fields__
-    }
-    try:
-        return kind(**known)
-    except TypeError as error:
-        raise StoreError(f"{where}: {error}; it was not written by hemaloop") from None

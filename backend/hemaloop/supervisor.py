@@ -24,7 +24,7 @@ from hemaloop.config import Settings
 from hemaloop.errors import HemaloopError
 from hemaloop.lifetime import owned
 from hemaloop.queues import NAMES, Queues
-from hemaloop.redis_server import EmbeddedRedis
+from hemaloop.redis_server import EmbeddedRedis, redis_url
 from hemaloop.worker import STOP_SECONDS, HemaloopQueue, release_abandoned
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,8 @@ DEFAULT_WORKERS = (("train",), ("push", "score"))
 TICK_SECONDS = 0.5
 ABANDONED_SECONDS = 15.0
 FIRST_RECONCILIATION_SECONDS = 3.0
-RESTART_SECONDS = 2.0
+RESTART_SECONDS = 1.0
+MAX_PAUSE_SECONDS = 60.0
 
 
 class Supervisor:
@@ -57,6 +58,8 @@ class Supervisor:
         self._specifications = [tuple(names) for names in workers]
         self._processes: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
         self._started: dict[tuple[str, ...], float] = {}
+        self._pauses: dict[tuple[str, ...], float] = {}
+        self._url = ""
         self._redis = EmbeddedRedis(settings.data_dir) if settings.redis_url is None else None
         self._stop = threading.Event()
         self._reconciles = reconciles
@@ -91,9 +94,13 @@ class Supervisor:
         self._stop.set()
 
     def run(self) -> None:
-        """Keep the workers running and the clock ticking until `stop`."""
+        """Keep the workers running and the clock ticking until `stop`.
+
+        Call it from the thread that made this object: a worker that it starts again ends with the thread that did so.
+        """
         last_look = 0.0
         while not self._stop.wait(TICK_SECONDS):
+            self._follow_redis()
             ended = self._restart_ended()
             with _tolerated("the queues"):
                 enqueue_due(self.queues)
@@ -125,12 +132,26 @@ class Supervisor:
     def _restart_ended(self) -> bool:
         ended = [one for one, process in self._processes.items() if process.poll() is not None]
         for specification in ended:
-            if time.monotonic() - self._started[specification] < RESTART_SECONDS:
+            lived = time.monotonic() - self._started[specification]
+            pause = self._pauses.get(specification, RESTART_SECONDS)
+            if lived < pause:
                 continue  # one that cannot start at all is not started in a loop
+            self._pauses[specification] = (
+                RESTART_SECONDS if lived > MAX_PAUSE_SECONDS else min(2 * pause, MAX_PAUSE_SECONDS)
+            )
             status = self._processes[specification].returncode
             log.warning("the worker of %s ended with status %s and is started again", ", ".join(specification), status)
             self._start(specification)
         return bool(ended)
+
+    def _follow_redis(self) -> None:
+        """Start the workers anew where the embedded server had to take another port."""
+        with _tolerated("Redis"):
+            url = redis_url(self.settings)
+            if self._url and url != self._url:
+                log.warning("the embedded Redis has moved; the workers are started again")
+                self._end_workers()
+            self._url = url
 
     def _end_workers(self) -> None:
         for process in self._processes.values():

@@ -1,13 +1,29 @@
-"""What a project should serve: the promoted version of each control, whether or not it is published already."""
+"""What a project should serve, published already or not, and the model that a candidate has to beat."""
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 from hemaloop.labelconfig import Control, LabelConfig
-from hemaloop.projects import LiveModel, Part, compose_version, live_model
+from hemaloop.plugin import Plugin
+from hemaloop.projects import LiveModel, compose_version, live_model, load_part
 from hemaloop.store import ArtifactStore, Published
+
+TRAINED_ON = "trained_on.json"
+"""A list of image keys beside a family's starter weights: these images do not judge it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incumbent:
+    """The model to beat. plugin: None where no model is live. seen: keys of images that it has learned from."""
+
+    version: str
+    plugin: Plugin | None
+    seen: frozenset[str]
 
 
 class _As(ArtifactStore):
@@ -26,10 +42,22 @@ def target(store: ArtifactStore, project: str, config: LabelConfig) -> LiveModel
     return model_of(store, project, config, _promotions(store, project, config.require_bound()))
 
 
-def target_part(store: ArtifactStore, project: str, control: Control) -> Part:
-    """The part of one control in `target`: the model that a candidate has to beat."""
+def the_incumbent(store: ArtifactStore, project: str, control: Control, device: str = "cpu") -> Incumbent:
+    """The promoted model of one control, else the starter, else none."""
     alone = LabelConfig("", (control,), {}, "")
-    return model_of(store, project, alone, _promotions(store, project, (control,))).parts[control.name]
+    part = target(store, project, alone).parts[control.name]
+    if part.directory is None:
+        return Incumbent(part.version, None, frozenset())
+    if store.has(project, control.name, part.version):
+        seen = store.manifest(project, control.name, part.version).seen
+    else:
+        seen = _seen_by_starter(part.directory)
+    return Incumbent(part.version, load_part(part, control, device), seen)
+
+
+def _seen_by_starter(directory: Path) -> frozenset[str]:
+    path = directory / TRAINED_ON
+    return frozenset(json.loads(path.read_text())) if path.exists() else frozenset()
 
 
 def model_of(store: ArtifactStore, project: str, config: LabelConfig, published: Published) -> LiveModel:

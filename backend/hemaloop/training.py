@@ -22,9 +22,9 @@ from hemaloop.labelconfig import Binding, Control, parse_label_config
 from hemaloop.ledger import Ledger
 from hemaloop.plugin import FitReport, Plugin
 from hemaloop.progress import Interrupted
-from hemaloop.projects import build_plugin, load_part
+from hemaloop.projects import build_plugin
 from hemaloop.store import Manifest
-from hemaloop.targets import target_part
+from hemaloop.targets import the_incumbent
 from hemaloop.workplace import Workplace, project_id
 
 log = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ def _train(
         tune=settings.tune_fraction,
         progress=progress,
     )
-    incumbent = _incumbent(place, project, control)
+    incumbent = the_incumbent(place.store, project, control, _device(settings.device))
     gate = splits.gate.without(incumbent.seen)
     seen = len(splits.gate) - len(gate)
     hindrance = _hindrance(place, splits, trained, len(gate), seen)
@@ -198,24 +198,6 @@ def _hindrance(
     if any(manifest.fingerprint == splits.used.fingerprint for manifest in trained):
         return "nothing changed but tasks whose images cannot be had; " + "; ".join(splits.notes[:3]), RECHECK_SECONDS
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Incumbent:
-    version: str
-    plugin: Plugin | None
-    seen: frozenset[str]
-
-
-def _incumbent(place: Workplace, project: str, control: Control) -> _Incumbent:
-    """The model to beat: the promoted one, else the starter, else none."""
-    part = target_part(place.store, project, control)
-    if part.directory is None:
-        return _Incumbent(part.version, None, frozenset())
-    seen = frozenset[str]()
-    if place.store.has(project, control.name, part.version):
-        seen = place.store.manifest(project, control.name, part.version).seen
-    return _Incumbent(part.version, load_part(part, control, _device(place.settings.device)), seen)
 
 
 def _manifest(candidate: Plugin, splits: dataset.Splits, report: FitReport) -> Manifest:

@@ -8,6 +8,7 @@ by a pipe and its environment, not on the command line.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -134,6 +135,16 @@ class HemaloopWorker(Worker):
                 horse.stdin.close()
             except BrokenPipeError:
                 log.warning("job %s: its process ended before it read its order", job.id)
+
+    def maintain_heartbeats(self, job: Job) -> None:
+        """A Redis that is gone for a moment ends no job."""
+        with contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
+            super().maintain_heartbeats(job)
+
+    def set_current_job_working_time(self, current_job_working_time: float, pipeline: Any = None) -> None:
+        """As above: this is written with every heartbeat."""
+        with contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
+            super().set_current_job_working_time(current_job_working_time, pipeline)
 
     def handle_warm_shutdown_request(self) -> None:
         """Ask the job to clean up and end, and end it where it does not."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+from pathlib import Path
 
 from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
@@ -14,6 +16,19 @@ from hemaloop.config import load_settings
 from hemaloop.errors import QueueError
 from hemaloop.queues import connect
 from hemaloop.worker import HemaloopJob, HemaloopQueue, HemaloopWorker, prepare_logging
+
+
+def give_way(niceness: int) -> None:
+    """Let annotators' processes go first.
+
+    Linux groups processes by session and shares the cores among groups first, so that niceness alone would count only
+    among the threads of this process; the group needs it too.
+    """
+    os.nice(niceness)
+    group = Path("/proc/self/autogroup")
+    if group.exists():
+        with contextlib.suppress(OSError):  # not every container may
+            group.write_text(str(niceness))
 
 
 def main() -> None:
@@ -31,7 +46,7 @@ def main() -> None:
         raise QueueError(f"job {order['job']} was deleted before it began") from None
     worker.execution = Execution.fetch(order["execution"], job.id, connection=connection)
     if order["queue"] == "train":
-        os.nice(settings.train_niceness)
+        give_way(settings.train_niceness)
     queue = HemaloopQueue(order["queue"], connection=connection, serializer=JSONSerializer)
     worker.main_work_horse(job, queue)
 

@@ -23,7 +23,7 @@ from hemaloop.plugin import (
     Progress,
     Scored,
 )
-from hemaloop_faster_rcnn.options import FasterRCNNOptions, parse_thresholds
+from hemaloop_faster_rcnn.options import VERSION, FasterRCNNOptions, parse_thresholds
 
 if TYPE_CHECKING:
     from hemaloop_faster_rcnn.model import Model
@@ -43,7 +43,7 @@ class FasterRCNN(Plugin):
     """
 
     family: ClassVar[str] = "faster_rcnn"
-    version: ClassVar[str] = "1.0"
+    version: ClassVar[str] = VERSION
     description: ClassVar[str] = "Faster R-CNN: boxes of cells with class and score, for counting (CBC)"
     produces: ClassVar[type[Detections]] = Detections
     Options: ClassVar[type[PluginOptions]] = FasterRCNNOptions

@@ -25,8 +25,8 @@ DESCRIPTION = "detector.json"
 class Description(pydantic.BaseModel):
     """What must be known to build the network again.
 
-    image_size: shorter side in use, px. cell_side: median side of the boxes it learned from, at that size, px; 0 where it
-    is not known. thresholds: fitted on the tune images, if they were.
+    image_size: shorter side in use, px. cell_side: median side of the boxes it learned from, at that size, px; 0 where
+    it is not known. thresholds: fitted on the tune images, if they were.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")

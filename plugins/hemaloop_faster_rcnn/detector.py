@@ -49,8 +49,8 @@ class Architecture:
 class Limits:
     """How many boxes pass each stage: proposals while training, boxes a training step looks at, proposals in use."""
 
-    train_proposals: int = 300
-    train_boxes: int = 96
+    train_proposals: int = 400
+    train_boxes: int = 128
     proposals: int = 300
     detections: int = 300
 
@@ -98,7 +98,7 @@ def _slim_head(backbone: str, classes: int, limits: Limits) -> dict[str, Any]:
         "rpn_pre_nms_top_n_test": 2 * limits.proposals,
         "rpn_post_nms_top_n_test": limits.proposals,
         "box_batch_size_per_image": limits.train_boxes,
-        "box_positive_fraction": 0.35,
+        "box_positive_fraction": 0.33,
         "box_detections_per_img": limits.detections,
     }
 

@@ -15,18 +15,18 @@ from torch import nn
 
 from hemaloop.evaluation.detection import evaluate_detections
 from hemaloop.plugin import Detections, Example, FitReport, Progress
+from hemaloop.unlabelled import uncovered_share, unlabelled_looking
 from hemaloop_faster_rcnn.arithmetic import arithmetic_for
 from hemaloop_faster_rcnn.artifact import WEIGHTS, Description, round_weights
 from hemaloop_faster_rcnn.detector import Architecture, build, freeze_backbone
 from hemaloop_faster_rcnn.model import Model
-from hemaloop_faster_rcnn.options import FasterRCNNOptions
+from hemaloop_faster_rcnn.options import VERSION, FasterRCNNOptions
 from hemaloop_faster_rcnn.pretrained import apply_weights, read_weights
 from hemaloop_faster_rcnn.recipe import recipe_of
 from hemaloop_faster_rcnn.thresholds import fit_thresholds
 from hemaloop_faster_rcnn.training import train as train_network
-from hemaloop_faster_rcnn.truth import Smear, checked_truth, read_training_set
+from hemaloop_faster_rcnn.truth import BARE, Smear, checked_truth, read_training_set
 
-VERSION = "1.0"
 STARTER_WEIGHTS = Path(__file__).parent / "starter" / "cbc" / WEIGHTS
 
 
@@ -101,10 +101,14 @@ def measure(
         return {}, {}, ("no tune image: nothing was measured, thresholds are the paper's",)
     truths: list[Detections] = []
     found: list[Detections] = []
+    bare: list[bool] = []
     for index in range(len(tune)):
         example = tune[index]
         truths.append(checked_truth(example, len(labels)))
         found += model.find([example.image])
+        bare.append(uncovered_share(example.image, truths[-1]) > BARE)
+    skipped = {suspicion.index for suspicion in unlabelled_looking(truths, labels) if bare[suspicion.index]}
+    truths, found = ([one for index, one in enumerate(each) if index not in skipped] for each in (truths, found))
     thresholds = fit_thresholds(truths, found, labels)
     report = evaluate_detections(truths, found, labels, dict(zip(labels, model.thresholds, strict=True)), coco=False)
     notes = tuple(
@@ -112,4 +116,6 @@ def measure(
         for label in labels
         if options.thresholds == "fit" and label not in thresholds
     )
+    if skipped:
+        notes += (f"{len(skipped)} tune images look full of cells without boxes; nothing was measured on them",)
     return report.figures(), thresholds, notes

@@ -28,7 +28,9 @@ class Model:
         self.labels = description.labels
         named = operating_thresholds(self.labels, options, description.thresholds)
         self.thresholds = [named[label] for label in self.labels]
-        self._finder = Finder(network, description.image_size, arithmetic_for(device, options.precision))
+        usual_side = description.cell_side if options.magnification == "auto" else 0.0
+        arithmetic = arithmetic_for(device, options.precision)
+        self._finder = Finder(network, description.image_size, usual_side, arithmetic)
 
     def find(self, images: Sequence[Image]) -> list[Detections]:
         """Every box of each uint8 (H, W, 3) image after NMS. Raises `ImageError` naming the one that is not."""

@@ -8,6 +8,9 @@ from pydantic import field_validator, model_validator
 
 from hemaloop.plugin import PluginOptions, option
 
+VERSION = "1.0"
+"""Of the family's code; part of every artifact."""
+
 PAPER_THRESHOLDS = {"Platelets": 0.55, "RBC": 0.70, "WBC": 0.80}
 """Operating thresholds of the paper, section "Filtered results"."""
 
@@ -69,6 +72,10 @@ class FasterRCNNOptions(PluginOptions):
     score_floor: float = option(
         0.05, "score below which a box is not considered at all", ge=0, lt=1, source="torchvision"
     )
+    magnification: Literal["auto", "fixed"] = option(
+        "auto",
+        "auto looks again at an image whose cells are much smaller or larger than those learned from; fixed does not",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = option(
         "auto", "arithmetic of the convolutions: auto uses bfloat16 where the processor has it"
     )
@@ -81,9 +88,8 @@ class FasterRCNNOptions(PluginOptions):
         return text
 
     @model_validator(mode="after")
-    def _coco_fits(self) -> FasterRCNNOptions:
-        if self.weights == "coco" and self.backbone != "resnet50_fpn":
-            raise ValueError(
-                f"weights 'coco' exist for backbone resnet50_fpn, found {self.backbone}; use weights 'imagenet'"
-            )
+    def _weights_fit(self) -> FasterRCNNOptions:
+        only = {"coco": "resnet50_fpn", "starter": "resnet18_fpn"}.get(self.weights, self.backbone)
+        if self.backbone != only:
+            raise ValueError(f"weights {self.weights!r} exist for backbone {only} only, found backbone {self.backbone}")
         return self

@@ -57,16 +57,16 @@ DEFAULT = Recipe(
     learning_rate=1e-3,
     weight_decay=0.05,
     batch_size=4,
-    epochs=25,
+    epochs=24,
     min_steps=500,
     image_size=300,
     window=352,
     warm_up=0.08,
-    settle=0.35,
+    settle=0.45,
     average=0.995,
     clip=5.0,
-    exploring=Strength(zoom=(0.65, 1.7), mosaic=0.4, stain=1.0, blemish=1.0),
-    settling=Strength(zoom=(0.85, 1.25), mosaic=0.15, stain=0.7, blemish=0.5),
+    exploring=Strength(zoom=(0.7, 1.7), mosaic=0.35, stain=1.0, blemish=1.0),
+    settling=Strength(zoom=(0.9, 1.15), mosaic=0.05, stain=0.7, blemish=0.4),
 )
 """From random weights to a working detector in half an hour on two processor cores."""
 
@@ -106,9 +106,24 @@ RECIPES = {"default": DEFAULT, "quick": QUICK, "paper": PAPER}
 MOMENTUM = 0.9
 
 
+def from_starter(recipe: Recipe) -> Recipe:
+    """The recipe for weights that know cells already: a third of the work, in small steps, at the size they know."""
+    return replace(
+        recipe,
+        learning_rate=0.3 * recipe.learning_rate,
+        epochs=max(1, recipe.epochs // 3),
+        min_steps=recipe.min_steps // 3,
+        image_size=DEFAULT.image_size,
+        window=DEFAULT.window,
+        settle=1.0,
+    )
+
+
 def recipe_of(options: FasterRCNNOptions) -> Recipe:
     """The recipe that the options name, with what they set themselves."""
     recipe = RECIPES[options.recipe]
+    if options.weights == "starter" and options.recipe != "paper":
+        recipe = from_starter(recipe)
     if options.epochs is not None:
         recipe = replace(recipe, epochs=options.epochs, min_steps=0)
     if options.image_size is not None:

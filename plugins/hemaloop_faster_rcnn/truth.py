@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from hemaloop.errors import DatasetError
 from hemaloop.plugin import Detections, Example
+from hemaloop.unlabelled import uncovered_share, unlabelled_looking
 from hemaloop_faster_rcnn.resampling import resize
-from hemaloop_faster_rcnn.unlabelled import stain_outside, unlabelled_classes
+
+BARE = 0.5
+"""An image short of boxes is left out where more than this share of its stained area lies outside every box."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ def read_training_set(examples: Sequence[Example], labels: Sequence[str], longes
     """
     if not len(examples):
         raise DatasetError("training set: found no image; label some and train again")
-    smears, keys, outside = [], [], []
+    smears: list[Smear] = []
+    keys: list[str] = []
     flawed: list[str] = []
     for example in (examples[index] for index in range(len(examples))):
         truth = checked_truth(example, len(labels))
@@ -79,38 +83,46 @@ def read_training_set(examples: Sequence[Example], labels: Sequence[str], longes
         boxes, usable = usable_boxes(truth, height, width)
         if not usable.all():
             flawed.append(f"{example.key} ({int((~usable).sum())})")
-        outside.append(stain_outside(example.image, boxes[usable]))
         pixels = _shrunk(example.image, longest_use)
         factor = np.array([pixels.shape[1] / width, pixels.shape[0] / height] * 2, np.float32)
         smears.append(Smear(pixels, boxes[usable] * factor, truth.labels[usable]))
         keys.append(example.key)
     if not any(len(smear.labels) for smear in smears):
         raise DatasetError(f"training set: found no box on any of {len(smears)} images; draw some and train again")
-    counts = np.stack([np.bincount(smear.labels, minlength=len(labels)) for smear in smears])  # (images, classes)
-    doubtful = unlabelled_classes(counts, np.array(outside))
-    kept = [smear for smear, missing in zip(smears, doubtful, strict=True) if missing is None]
-    return TrainingSet(kept, _notes(labels, counts, keys, flawed, doubtful))
+    unlabelled = _unlabelled(smears, labels)
+    kept = [smear for index, smear in enumerate(smears) if index not in unlabelled]
+    return TrainingSet(kept, _notes(labels, smears, keys, flawed, unlabelled))
+
+
+def _unlabelled(smears: Sequence[Smear], labels: Sequence[str]) -> dict[int, str]:
+    """Images that look full of cells without a box, and the class that they lack."""
+    truths = [Detections.truth(smear.boxes, smear.labels) for smear in smears]
+    return {
+        suspicion.index: suspicion.label
+        for suspicion in unlabelled_looking(truths, labels)
+        if uncovered_share(smears[suspicion.index].pixels, truths[suspicion.index]) > BARE
+    }
 
 
 def _notes(
     labels: Sequence[str],
-    counts: NDArray[np.int64],
+    smears: Sequence[Smear],
     keys: Sequence[str],
     flawed: Sequence[str],
-    doubtful: Sequence[int | None],
+    unlabelled: Mapping[int, str],
 ) -> tuple[str, ...]:
+    learned = np.concatenate([smear.labels for smear in smears])
     notes = [
         f"{label}: no training image has one, so none will be found"
-        for label, total in zip(labels, counts.sum(axis=0), strict=True)
-        if not total
+        for index, label in enumerate(labels)
+        if not (learned == index).any()
     ]
     if flawed:
         notes.append(f"boxes without area were left out, on images (boxes): {', '.join(flawed)}")
-    for index, label in enumerate(labels):
-        named = [key for key, missing in zip(keys, doubtful, strict=True) if missing == index]
-        if named:
-            notes.append(
-                f"{len(named)} images look full of cells with hardly a box of {label}; they were not learned from, so "
-                f"that their cells do not become background. Label them: {', '.join(named)}"
-            )
+    for label in dict.fromkeys(unlabelled.values()):
+        named = [keys[index] for index, missing in unlabelled.items() if missing == label]
+        notes.append(
+            f"{len(named)} images look full of cells with hardly a box of {label}; they were not learned from, so "
+            f"that their cells do not become background. Label them: {', '.join(named)}"
+        )
     return tuple(notes)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+
 from hemaloop.redis_server import EmbeddedRedis
 
 

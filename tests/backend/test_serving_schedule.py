@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 import time
+from pathlib import Path
+
+import pytest
 
 import stub_plugin
+import web_stage
 from hemaloop.inference.schedule import MAX_PIECE, PIECE_SECONDS, Request, Schedule
-from hemaloop.inference.wire import Reply, TaskAnswer
+from hemaloop.inference.wire import (
+    Question,
+    Reply,
+    TaskAnswer,
+    receive_question,
+    receive_reply,
+    receive_settings,
+    send_question,
+    send_reply,
+    send_settings,
+)
 from hemaloop.labelconfig import parse_label_config
-from hemaloop.projects import LiveModel
+from hemaloop.projects import LiveModel, Part
 from hemaloop.protocol import TaskRequest
 
 
@@ -155,3 +170,25 @@ def test_a_request_without_tasks_is_finished_at_once() -> None:
     nothing = request(0)
     schedule.add(nothing)
     assert nothing.finished.is_set()
+
+
+def test_settings_reach_a_child_whatever_its_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = web_stage.settings(tmp_path, image_hosts=("images.example:8443",), public_url=None, inference_processes=3)
+    here, there = multiprocessing.Pipe()
+    monkeypatch.setenv("LABEL_STUDIO_URL", "http://elsewhere")
+    monkeypatch.setenv("HEMALOOP_PASSWORD", "another password")
+    with here, there:
+        send_settings(here, sent)
+        assert receive_settings(there) == sent
+
+
+def test_a_question_and_its_reply_survive_the_wire(tmp_path: Path) -> None:
+    live = LiveModel("a+b", {"cells": Part("cells", "a", tmp_path, ("red",), {"n": 1}), "x": Part("x", "b", None, ())})
+    question = Question("1.1", "<View/>", live, [(1, {"image": "ü"}), (None, {})])
+    reply = Reply((TaskAnswer(b"{}", None, {"model": 0.5}), TaskAnswer(None, "no image")), None)
+    here, there = multiprocessing.Pipe()
+    with here, there:
+        send_question(here, question)
+        assert receive_question(there) == question
+        send_reply(there, reply)
+        assert receive_reply(here) == reply

@@ -148,3 +148,28 @@ def test_whoever_serves_is_told_of_each_new_model_once(tmp_path: Path) -> None:
     assert told == [(PROJECT, "stub-blobs-starter-1")]
     live.forget(PROJECT)
     assert live.versions() == []
+
+
+def test_a_backend_that_starts_again_knows_its_projects(tmp_path: Path) -> None:
+    store, memory = ArtifactStore((tmp_path / "store").as_uri()), tmp_path / "data" / "projects.json"
+    config = parse_label_config(stub_plugin.config())
+    first = LiveModels(store, memory=memory)
+    first.of(PROJECT, config)
+    first.of("8.1790000000", config)
+    first.forget("8.1790000000")
+    told: list[str] = []
+    with LiveModels(store, lambda project, _, __: told.append(project), memory=memory) as second:
+        web_stage.wait_until(lambda: told)
+        assert second.versions() == ["stub-blobs-starter-1"]
+    assert told == [PROJECT]
+
+
+@pytest.mark.parametrize("content", ["", "{", "3", '[["x"]]', '[["1.1", "<View>"]]', "\x00"])
+def test_a_damaged_memory_of_projects_is_reported_and_passed_over(
+    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = tmp_path / "projects.json"
+    memory.write_text(content)
+    with LiveModels(ArtifactStore(tmp_path.as_uri()), memory=memory, refresh_seconds=0.01) as live:
+        web_stage.wait_until(lambda: "the projects of the last time" in caplog.text)
+        assert live.of(PROJECT, parse_label_config(stub_plugin.config())).version == "stub-blobs-starter-1"

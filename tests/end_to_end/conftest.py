@@ -74,6 +74,12 @@ def stack(label_studio_program: Path, tmp_path_factory: pytest.TempPathFactory) 
         stub_plugin.forget()
 
 
+@pytest.fixture(scope="session")
+def personal_token(stack: Stack) -> str:
+    """A personal access token of the manager; Label Studio gives a person one."""
+    return str(stack.studio.request("POST", "/api/token/")["token"])
+
+
 @pytest.fixture
 def project(stack: Stack) -> Callable[..., Project]:
     """Makes projects with images that the stub understands: `project(count=8, preset="blobs")`."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from xml.etree.ElementTree import tostring
 
 import pytest
 from defusedxml import ElementTree
 
-from hemaloop.demo.stack import Stack, variables
-from running import Project, regions, wait_for
+from hemaloop.demo.stack import Stack
+from running import Project, hemaloop, regions, wait_for
 
 pytestmark = pytest.mark.label_studio
 
@@ -26,14 +23,6 @@ CONFIG = """<View>
   </RectangleLabels>
 </View>"""
 SHOWN = {"red": "Rot", "green": "Green", "blue": "Blau & blass"}
-
-
-def _hemaloop(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hemaloop", *arguments]
-    environment = {**os.environ, **variables(stack.settings), "COLUMNS": "200"}
-    return subprocess.run(
-        command, env=environment, cwd=stack.root, capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 @pytest.fixture
@@ -52,7 +41,7 @@ ATTACH = ("--family", "stub", "--preset", "blobs", "--label", "Rot=red", "--labe
 
 
 def test_without_write_nothing_changes_and_the_plan_is_shown(stack: Stack, old: Project) -> None:
-    done = _hemaloop(stack, "attach", str(old.id), *ATTACH)
+    done = hemaloop(stack, "attach", str(old.id), *ATTACH)
     assert done.returncode == 0, done.stderr
     assert 'model_label="red"' in done.stdout
     assert "6 with annotations" in done.stdout
@@ -62,7 +51,7 @@ def test_without_write_nothing_changes_and_the_plan_is_shown(stack: Stack, old: 
 
 def test_attach_adds_only_attributes_and_learns_from_what_is_there(stack: Stack, old: Project) -> None:
     annotations = _annotations(old)
-    done = _hemaloop(stack, "attach", str(old.id), *ATTACH, "--write")
+    done = hemaloop(stack, "attach", str(old.id), *ATTACH, "--write")
     assert done.returncode == 0, done.stderr
     written = old.studio.project(old.id).label_config
     assert _without_model(written) == _without_model(CONFIG)
@@ -77,14 +66,14 @@ def test_attach_adds_only_attributes_and_learns_from_what_is_there(stack: Stack,
     shown = {region["value"]["rectanglelabels"][0] for region in open_task["predictions"][0]["result"]}
     assert shown <= set(SHOWN.values())
 
-    again = _hemaloop(stack, "attach", str(old.id), *ATTACH, "--write")
+    again = hemaloop(stack, "attach", str(old.id), *ATTACH, "--write")
     assert "bound so already" in again.stdout
     assert old.studio.project(old.id).label_config == written
 
 
 def test_another_binding_is_not_overwritten(stack: Stack, old: Project) -> None:
-    assert _hemaloop(stack, "attach", str(old.id), *ATTACH, "--write").returncode == 0
-    other = _hemaloop(stack, "attach", str(old.id), "--family", "stub", "--preset", "bare", "--write")
+    assert hemaloop(stack, "attach", str(old.id), *ATTACH, "--write").returncode == 0
+    other = hemaloop(stack, "attach", str(old.id), "--family", "stub", "--preset", "bare", "--write")
     assert other.returncode == 1
     assert "nothing is overwritten" in other.stderr
     old.idle()

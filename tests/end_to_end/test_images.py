@@ -20,11 +20,9 @@ pytestmark = pytest.mark.label_studio
 
 
 @pytest.fixture(params=["legacy token", "personal access token"])
-def studio(request: pytest.FixtureRequest, stack: Stack) -> Iterator[LabelStudio]:
+def studio(request: pytest.FixtureRequest, stack: Stack, personal_token: str) -> Iterator[LabelStudio]:
     """Label Studio, asked with either kind of token."""
-    token = stack.server.account.token
-    if request.param == "personal access token":
-        token = stack.studio.request("POST", "/api/token/")["token"]
+    token = personal_token if request.param == "personal access token" else stack.server.account.token
     made = LabelStudio(stack.server.url, token)
     yield made
     made.close()

@@ -15,7 +15,7 @@ from hemaloop.demo.stack import Stack
 from hemaloop.errors import LabelConfigError, LabelStudioError
 from hemaloop.label_studio_server import LabelStudioServer
 from hemaloop.project_setup import SECRET_HEADER, create_project, order_notes, set_up
-from running import Project
+from running import Project, hemaloop
 
 pytestmark = pytest.mark.label_studio
 
@@ -25,6 +25,18 @@ def test_setting_up_twice_changes_nothing(stack: Stack, project: Callable[..., P
     assert made.connected is not None
     assert made.connected.changes
     assert set_up(stack.studio, stack.settings, made.id).changes == ()
+
+
+def test_the_command_makes_a_project_with_a_shipped_config(stack: Stack) -> None:
+    done = hemaloop(stack, "setup", "--title", "Made by the command")
+    assert done.returncode == 0, done.stderr
+    assert "connected as 'faster_rcnn-cbc-starter-" in done.stdout
+    made = next(project for project in stack.studio.projects() if project.title == "Made by the command")
+    again = hemaloop(stack, "setup", str(made.id))
+    assert "everything is as it must be" in again.stdout
+    unknown = hemaloop(stack, "setup", "--config", "of the moon")
+    assert unknown.returncode == 1
+    assert "shipped: cbc" in unknown.stderr
 
 
 def test_what_somebody_changed_is_mended(stack: Stack, project: Callable[..., Project]) -> None:

@@ -13,7 +13,6 @@ from hemaloop_faster_rcnn.augment import Picture, blemish, clip_boxes, compose, 
 from hemaloop_faster_rcnn.recipe import DEFAULT, PAPER, QUICK
 from hemaloop_faster_rcnn.resampling import fitted_size, to_network
 from hemaloop_faster_rcnn.truth import Smear, read_training_set
-from hemaloop_faster_rcnn.unlabelled import stain_outside, unlabelled_classes
 
 LABELS = ("RBC", "WBC", "Platelets")
 
@@ -161,18 +160,6 @@ def test_an_empty_field_without_a_box_is_learned() -> None:
     examples = [Example(smear.image, smear.detections, str(index)) for index, smear in enumerate(smears)]
     blank = Example(np.full((180, 240, 3), 235, np.uint8), Detections.empty(), "blank")
     assert len(read_training_set([*examples, blank], LABELS, 300).smears) == 9
-
-
-def test_stain_outside_is_the_uncovered_share_of_the_dark_area() -> None:
-    pixels = np.full((100, 100, 3), 230, np.uint8)
-    pixels[10:30, 10:30] = pixels[60:80, 60:80] = 90
-    assert stain_outside(pixels, np.array([[10, 10, 30, 30]], np.float32)) == pytest.approx(0.5, abs=0.06)
-    assert stain_outside(np.zeros((8, 8, 3), np.uint8), np.zeros((0, 4), np.float32)) == 0.0
-
-
-def test_a_rare_class_never_makes_an_image_look_unlabelled() -> None:
-    counts = np.array([[12, 1], [10, 0], [11, 0], [1, 1], [13, 0]])
-    assert unlabelled_classes(counts, np.full(5, 0.9)) == [None, None, None, 0, None]
 
 
 def test_quick_pictures_are_smaller_than_those_of_the_default_recipe() -> None:

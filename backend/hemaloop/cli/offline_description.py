@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -48,5 +49,5 @@ def _spans(summary: ClassSummary) -> tuple[str, str, str]:
     return _span(summary.per_image), _span(summary.sizes[:, 0]), _span(summary.sizes[:, 1])
 
 
-def _span(values: np.typing.NDArray[np.generic]) -> str:
+def _span(values: NDArray[np.generic]) -> str:
     return "  ".join(f"{float(value):.0f}" for value in np.percentile(np.asarray(values, np.float64), (5, 50, 95)))

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from hemaloop.cli.offline_data import boxes_of, in_batches, load, require_detections, require_labels, show_findings
 from hemaloop.cli.watching import Watch
+from hemaloop.describe import suspects
 from hemaloop.drawing import curves_figure, save_figure
 from hemaloop.evaluation.detection import DetectionReport, evaluate_detections
 from hemaloop.formats import Item
@@ -28,7 +29,13 @@ def run(
     opened = open_model(model, device)
     require_detections(type(opened.plugin))
     dataset = load(data, images, renamed)
-    show_findings(console, {"faults in the files": [str(fault) for fault in dataset.faults]} if dataset.faults else {})
+    findings = {
+        "images that look unlabelled; each cell found there counts as an error": [
+            str(one) for one in suspects(dataset)
+        ],
+        "faults in the files": [str(fault) for fault in dataset.faults],
+    }
+    show_findings(console, {kind: lines for kind, lines in findings.items() if lines})
     require_labels(dataset, opened.plugin.labels)
     seen = _seen(opened, dataset.items)
     if seen:

@@ -67,7 +67,7 @@ def run(order: Order) -> DetectionReport:
     with Watch("checking") as watch:
         figures = measure(plugin, tune, watch)
     _show_fit(console, report, dataset.items)
-    show(console, "the images kept back: what was chosen by them flatters", figures)
+    show(console, "the new model, whose thresholds they chose,", figures)
     write_model(order.out, plugin, _manifest(plugin, train, tune, report, figures), _files(report, figures))
     console.print(f"model: {order.out}", markup=False, highlight=False)
     return figures

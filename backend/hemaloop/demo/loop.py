@@ -19,8 +19,6 @@ PRESET = "cbc_quick"
 """Small enough for a few minutes; it starts from nothing, because the shipped weights may have seen the images."""
 ORDERED_QUEUE = "Active learning"
 """How Label Studio names the queue of uncertainty sampling in `next`."""
-MORE = 6
-"""Tasks annotated at a time where a round lacks gate images."""
 LEAD_TIME = 12.0
 """Seconds that a person would have spent on a task; an annotation without is one that nobody looked at."""
 
@@ -38,10 +36,10 @@ class Loop:
         train_seconds: float = 1800.0,
     ) -> None:
         self._stack, self._studio, self._report = stack, stack.studio, report
-        self._size = max(len(collection.with_truth) * 2 // 5, 1)
+        self.size = max(len(collection.with_truth) * 2 // 5, 1)
         self._collection = Collection(collection.title, collection.folder, collection.with_truth, collection.notes)
         self._xml = xml or label_config(
-            model_preset=PRESET, model_starter="none", model_min_new_annotations=str(self._size)
+            model_preset=PRESET, model_starter="none", model_min_new_annotations=str(self.size)
         )
         self._control = parse_label_config(self._xml).require_bound()[0]
         self._store = ArtifactStore(stack.settings.artifacts)
@@ -69,7 +67,7 @@ class Loop:
         name = f"round {number}: "
         before = set(self._versions())
         with self._report.step(name + "annotations submitted through next") as step:
-            self._annotate(step, self._size, ordered=number > 1)
+            self._annotate(step, self.size, ordered=number > 1)
         with self._report.step(name + "webhook, one debounced training, evaluation") as step:
             manifest = self._trained(step, before)
         with self._report.step(name + "promotion") as step:
@@ -117,10 +115,12 @@ class Loop:
 
         self._wait(trained_or_waits, self._train_seconds, lambda: f"training {self._progress(jobs)}")
         while not new():
-            # Too few gate images among them: annotating on brings more, as the message to people says.
+            # Too few gate images among them: annotating on brings more, as the message to people says. One at a time,
+            # because the next look may start a training while others are still being submitted.
             step.saw(f"no training yet: {self._waits(jobs)}")
             jobs.clear()
-            self._annotate(step, min(MORE, self._open()), ordered=False)
+            self._require_open()
+            self._annotate(step, 1, ordered=False)
             self._wait(trained_or_waits, self._train_seconds, lambda: f"training {self._progress(jobs)}")
         versions = new()
         if len(versions) != 1:
@@ -197,19 +197,17 @@ class Loop:
     def _annotated(self) -> int:
         return sum(1 for _ in self._studio.tasks(self.project.id, only="annotated", with_annotations=False))
 
-    def _open(self) -> int:
-        left = sum(1 for _ in self._studio.tasks(self.project.id, only="unannotated", with_annotations=False))
-        if not left:
+    def _require_open(self) -> None:
+        if next(self._studio.tasks(self.project.id, only="unannotated", with_annotations=False), None) is None:
             raise NotSeen("every task is annotated and still no training was due")
-        return left
 
     def _waits(self, jobs: set[str]) -> str:
         """Why the looks that are over started no training, where all of them are over."""
         looks = [self._stack.queues.job_status(job) for job in jobs]
         if not looks or any(look["status"] != "finished" for look in looks):
             return ""
-        controls = (looks[-1].get("result") or {}).get("controls", {})
-        return "; ".join(str(one.get("why")) for one in controls.values() if one.get("state") == "waits")
+        controls = [one for look in looks for one in (look.get("result") or {}).get("controls", {}).values()]
+        return "; ".join(sorted({str(one.get("why")) for one in controls if one.get("state") == "waits"}))
 
     def _live(self) -> str:
         return self._studio.project(self.project.id).model_version or ""

@@ -136,7 +136,7 @@ class Stack:
             f"hemaloop {command}",
             [sys.executable, "-m", "hemaloop", command],
             log=self.root / "logs" / f"{command}.log",
-            environment={**os.environ, **self._environment, **variables(self.settings)},
+            environment={**_foreign(os.environ), **self._environment, **variables(self.settings)},
             directory=self.root,
         )
         self._children.append(child)
@@ -144,7 +144,10 @@ class Stack:
 
     def _settings(self, port: int) -> Settings:
         kept = _secrets(self.root / "secrets.json")
+        # Settings of a laboratory's own backend, in the environment, are not for the demo.
+        defaults = {name: field.default for name, field in Settings.model_fields.items() if not field.is_required()}
         fields = {
+            **defaults,
             "label_studio_url": self.server.url,
             "label_studio_api_key": self.server.account.token,
             "redis_url": None,
@@ -154,7 +157,7 @@ class Stack:
             "data_dir": self.root / "backend",
             **self._policy,
         }
-        return Settings(_env_file=None, **fields)  # type: ignore[arg-type]
+        return Settings(_env_file=None, **fields)
 
     def _healthy(self) -> bool:
         try:
@@ -167,6 +170,12 @@ class Stack:
             return Worker.count(connection=self.queues.redis) > 0
         except (HemaloopError, RedisError):
             return False
+
+
+def _foreign(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without hemaloop's own settings."""
+    mine = {str(field.validation_alias or f"HEMALOOP_{name.upper()}") for name, field in Settings.model_fields.items()}
+    return {name: value for name, value in environment.items() if name.upper() not in mine}
 
 
 def variables(settings: Settings) -> dict[str, str]:

@@ -71,7 +71,7 @@ class Piece:
 class Schedule:
     """Requests that wait, shared by the threads of the children."""
 
-    def __init__(self, children: int, hang_seconds: float = 120.0) -> None:
+    def __init__(self, children: int, hang_seconds: float = 600.0) -> None:
         """hang_seconds: how long after a request's deadline a child that still works on it counts as hanging."""
         self._children = children
         self._hang_seconds = hang_seconds

@@ -69,6 +69,8 @@ def check_predictions_are_well_formed(subject: Subject) -> None:
     demand(len(predictions) == len(images), f"{len(images)} images gave {len(predictions)} predictions")
     for image, prediction in zip(images, predictions, strict=True):
         _check_prediction(prediction, image, subject.fitted)
+    for image, prediction in zip(images, subject.fitted.predict_unfiltered(images), strict=True):
+        _check_prediction(prediction, image, subject.fitted)
 
 
 def check_no_image_gives_no_prediction(subject: Subject) -> None:

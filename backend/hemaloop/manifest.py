@@ -1,0 +1,75 @@
+"""What is written down of a trained model, and of what a project shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from hemaloop.errors import StoreError
+
+_Record = TypeVar("_Record", "Manifest", "Published")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an artifact is and what it has seen.
+
+    train, tune, gate: image keys. annotations: short hashes of the annotations' ids and dates. fingerprint: of the
+    data and the binding together. figures: measured on the gate. verdict: why it was promoted or kept. files: sha256 by
+    name.
+    """
+
+    family: str
+    plugin_version: str
+    labels: tuple[str, ...]
+    options: Mapping[str, Any]
+    seed: int = 0
+    version: str = ""
+    created: float = 0.0
+    train: tuple[str, ...] = ()
+    tune: tuple[str, ...] = ()
+    gate: tuple[str, ...] = ()
+    annotations: tuple[str, ...] = ()
+    fingerprint: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    incumbent: str = ""
+    incumbent_figures: Mapping[str, float] = field(default_factory=dict)
+    promoted: bool = False
+    verdict: str = ""
+    epochs: tuple[Mapping[str, float], ...] = ()
+    fit_figures: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """Keys of the images that the model learned from or was tuned on."""
+        return frozenset(self.train) | frozenset(self.tune)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What annotators see: the version of the project, and of each of its controls.
+
+    created: when, in seconds since the epoch. reason: why, shown to people.
+    """
+
+    version: str
+    parts: Mapping[str, str]
+    created: float = 0.0
+    reason: str = ""
+
+
+def from_json(kind: type[_Record], found: Mapping[str, Any], where: str) -> _Record:
+    """A record as JSON holds it. Raises `StoreError` that names where it was found."""
+    known: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in found.items()
+        if name in kind.__dataclass_fields__
+    }
+    try:
+        return kind(**known)
+    except TypeError as error:
+        raise StoreError(f"{where}: {error}; it was not written by hemaloop") from None
