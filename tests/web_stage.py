@@ -203,7 +203,12 @@ def serving(folder: Path, **changes: str) -> Iterator[tuple[str, subprocess.Pope
         assert process.poll() is None, log.read_text()
         yield address, process, log
     finally:
+        # Asked to end, it takes its Redis along; killed, that one would still write for a moment.
         if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 

@@ -181,6 +181,8 @@ class EmbeddedRedis:
             if self._wait(address, self._process):
                 log.info("embedded Redis listens on 127.0.0.1:%d", address.port)
                 return
+            if self._stop.is_set():
+                return  # `_end` ends it; the address stays as it is for the next start
             self._end_process()
             address = None
         raise QueueError(f"Redis: the embedded server does not start; see {_log_file(self.data_dir)}")

@@ -23,7 +23,7 @@ from hemaloop_faster_rcnn.model import Model
 from hemaloop_faster_rcnn.options import VERSION, FasterRCNNOptions
 from hemaloop_faster_rcnn.pretrained import apply_weights, read_weights
 from hemaloop_faster_rcnn.recipe import recipe_of
-from hemaloop_faster_rcnn.thresholds import fit_thresholds
+from hemaloop_faster_rcnn.thresholds import fit_thresholds, operating_thresholds
 from hemaloop_faster_rcnn.training import train as train_network
 from hemaloop_faster_rcnn.truth import BARE, Smear, checked_truth, read_training_set
 
@@ -110,7 +110,8 @@ def measure(
     skipped = {suspicion.index for suspicion in unlabelled_looking(truths, labels) if bare[suspicion.index]}
     truths, found = ([one for index, one in enumerate(each) if index not in skipped] for each in (truths, found))
     thresholds = fit_thresholds(truths, found, labels)
-    report = evaluate_detections(truths, found, labels, dict(zip(labels, model.thresholds, strict=True)), coco=False)
+    operating = operating_thresholds(labels, options, thresholds)
+    report = evaluate_detections(truths, found, labels, operating, coco=False)
     notes = tuple(
         f"{label}: no hit on a tune image, so its threshold is the paper's"
         for label in labels

@@ -93,6 +93,14 @@ def test_what_was_written_is_there_after_a_restart_on_the_same_port(tmp_path: Pa
         assert client.get("a") == b"b"
 
 
+def test_however_soon_it_is_stopped_the_address_stays(tmp_path: Path) -> None:
+    urls = set()
+    for _ in range(8):
+        with EmbeddedRedis(tmp_path) as server:
+            urls.add(server.url)
+    assert len(urls) == 1
+
+
 def test_the_second_process_shares_the_first_ones_server(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path) as first, EmbeddedRedis(tmp_path) as second:
         assert (first.owner, second.owner) == (True, False)

@@ -38,7 +38,7 @@ def measure() -> list[dict[str, Any]]:
             for task in tasks[:4]:
                 _predict(address, [task])
             rows = _bulk(address, tasks)
-            with _training(folder):
+            with _training():
                 rows += _beside(address, tasks)
     return rows
 
@@ -114,9 +114,9 @@ def _tasks(folder: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _training(folder: Path) -> Iterator[None]:
+def _training() -> Iterator[None]:
     """A training in a process of its own, as polite as the worker's while annotators wait: niced, one thread."""
-    process = multiprocessing.get_context("spawn").Process(target=_train, args=(str(folder),), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(target=_train, daemon=True)
     process.start()
     time.sleep(10)
     if not process.is_alive():
@@ -128,16 +128,18 @@ def _training(folder: Path) -> Iterator[None]:
         process.join()
 
 
-def _train(folder: str) -> None:
-    os.nice(10)
+def _train() -> None:
+    os.setsid()
     import torch
 
+    from hemaloop.workhorse import give_way
+
+    give_way(10)
     torch.set_num_threads(1)
     from hemaloop import registry
     from hemaloop.plugin import Example, Silent
     from hemaloop.synthetic import render_smear
 
-    del folder
     smears = [render_smear(seed) for seed in range(16)]
     examples = [Example(smear.image, smear.detections, str(seed)) for seed, smear in enumerate(smears)]
     plugin = registry.find("faster_rcnn")(("RBC", "WBC", "Platelets"), {"epochs": 500})

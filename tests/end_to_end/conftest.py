@@ -82,10 +82,12 @@ def personal_token(stack: Stack) -> str:
 
 @pytest.fixture
 def project(stack: Stack) -> Callable[..., Project]:
-    """Makes projects with images that the stub understands: `project(count=8, preset="blobs")`."""
+    """Makes projects with images that the stub understands: `project(8, preset="bare")`. train: whether it learns."""
 
-    def make(count: int = 8, *, connect: bool = True, seed: int = 0, **config: object) -> Project:
-        made = Project.create(stack, count, seed=seed, xml=stub_plugin.config(**config))  # type: ignore[arg-type]
+    def make(count: int = 8, *, connect: bool = True, seed: int = 0, train: bool = True, **config: object) -> Project:
+        xml = stub_plugin.config(**config)  # type: ignore[arg-type]
+        xml = xml if train else xml.replace("model_preset", 'model_train="off" model_preset')
+        made = Project.create(stack, count, seed=seed, xml=xml)
         if connect:
             made.connect()
         return made
@@ -94,9 +96,17 @@ def project(stack: Stack) -> Callable[..., Project]:
 
 
 @pytest.fixture
-def annotator(stack: Stack) -> Callable[[str], Person]:
+def annotator(stack: Stack) -> Iterator[Callable[[str], Person]]:
     """Signs people up in Label Studio: `annotator("b")`."""
-    return lambda name: sign_up(stack, name)
+    people: list[Person] = []
+
+    def make(name: str) -> Person:
+        people.append(sign_up(stack, name))
+        return people[-1]
+
+    yield make
+    for person in people:
+        person.studio.close()
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,9 @@ def test_the_demo_stays_until_it_is_stopped_and_goes_on_afterwards(state: Path, 
         studio = LabelStudio(address.group(1), account["token"])
         first = studio.queue_head(int(address.group(2)), 1)[0][0]
         assert studio.task(first)["predictions"][0]["result"], "the first task has boxes"
-        projects.append((int(address.group(2)), [project.id for project in studio.projects()]))
+        found = [project.id for project in studio.projects()]
+        studio.close()
+        projects.append((int(address.group(2)), found))
         running.send_signal(signal.SIGINT)
         assert running.wait(120) == 130
         deadline = time.monotonic() + 30

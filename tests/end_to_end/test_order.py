@@ -24,7 +24,7 @@ def _ordered(made: Project) -> list[int]:
 
 
 def test_one_annotator_gets_the_most_relevant_task_each_time(project: Callable[..., Project]) -> None:
-    made = project(8)
+    made = project(8, train=False)
     expected = _ordered(made)
     got = []
     for _ in expected:
@@ -36,7 +36,7 @@ def test_one_annotator_gets_the_most_relevant_task_each_time(project: Callable[.
 
 
 def test_two_annotators_share_the_order(project: Callable[..., Project], annotator: Callable[[str], Person]) -> None:
-    made = project(8)
+    made = project(8, train=False)
     other = annotator("second").studio
     expected = _ordered(made)
     got = []
@@ -52,7 +52,7 @@ def test_two_annotators_share_the_order(project: Callable[..., Project], annotat
 def test_two_annotators_at_once_get_the_two_most_relevant_tasks(
     project: Callable[..., Project], annotator: Callable[[str], Person]
 ) -> None:
-    made = project(8)
+    made = project(8, train=False)
     other = annotator("third").studio
     expected = _ordered(made)
     first, second = made.studio.next_task(made.id), other.next_task(made.id)
@@ -64,7 +64,7 @@ def test_two_annotators_at_once_get_the_two_most_relevant_tasks(
 def test_the_head_of_the_queue_is_read_without_taking_the_task_from_anybody(
     project: Callable[..., Project], annotator: Callable[[str], Person]
 ) -> None:
-    made = project(8)
+    made = project(8, train=False)
     expected = _ordered(made)
     assert [task for task, _ in made.studio.queue_head(made.id, 8)] == expected
     task = annotator("fourth").studio.next_task(made.id)

@@ -39,7 +39,7 @@ def test_annotations_made_while_redis_is_gone_are_trained_on_later(
     wait_for(redis_is_back, "Redis, started again by its owner")
     stack.stop_child("worker")
     stack.start_worker()  # reconciles when it starts: what no webhook could tell is found in the project itself
-    wait_for(made.versions, "a training with what was submitted meanwhile")
+    wait_for(made.versions, "a training with what was submitted meanwhile", 480.0)
     made.idle()
     assert len(made.store.manifest(made.key, "cells", made.versions()[-1]).annotations) == 6
 

@@ -119,3 +119,4 @@ def test_a_label_studio_that_blocks_private_addresses_is_told_apart(
         with pytest.raises(LabelStudioError, match="SSRF_PROTECTION_ENABLED"):
             set_up(studio, stack.settings, there.id)
         assert studio.backend(there.id) is None
+        studio.close()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hemaloop.client import Json, ProjectInfo
-from hemaloop.demo.project import drawn, find_or_create, label_config
+from hemaloop.demo.project import drawn, find_or_create, label_config, loop_title
 from hemaloop.demo.report import NotSeen, Report, Step, telling
 from hemaloop.demo.smears import Collection
 from hemaloop.demo.stack import Stack
@@ -54,7 +54,7 @@ class Loop:
             self._round(number)
 
     def _set_up(self, step: Step) -> None:
-        title = f"{self._collection.title}, {time.strftime('%Y-%m-%d %H:%M:%S')}"
+        title = loop_title(self._collection)
         self.project, self._smears = find_or_create(self._stack, self._collection, self._xml, title)
         connected = set_up(self._studio, self._stack.settings, self.project.id)
         again = set_up(self._studio, self._stack.settings, self.project.id)

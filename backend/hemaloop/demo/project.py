@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from urllib.parse import quote
 from xml.etree.ElementTree import tostring as write
 
 from defusedxml import ElementTree
 
 from hemaloop import results
-from hemaloop.client import Json, ProjectInfo
+from hemaloop.client import Json, LabelStudio, ProjectInfo
+from hemaloop.client.transport import SLOW
 from hemaloop.demo.smears import Collection, Smear
 from hemaloop.demo.stack import Stack
 from hemaloop.labelconfig import Control
 from hemaloop.project_setup import add_local_storage, create_project, shipped_config
 
 CONFIG = "cbc"
+LOOP = "Loop of "
 
 
 def label_config(**changes: str) -> str:
@@ -26,6 +29,18 @@ def label_config(**changes: str) -> str:
         if value:
             bound.set(name, value)
     return write(root, encoding="unicode")
+
+
+def loop_title(collection: Collection) -> str:
+    """Of a project that nobody works in."""
+    return f"{LOOP}{time.strftime('%Y-%m-%d %H:%M:%S')} ({collection.title})"
+
+
+def remove_loops(studio: LabelStudio) -> None:
+    """Delete what earlier runs without a person left: a worker would go on training their models."""
+    for project in studio.projects():
+        if project.title.startswith(LOOP):
+            studio.request("DELETE", f"/api/projects/{project.id}", timeout=SLOW)
 
 
 def find_or_create(stack: Stack, collection: Collection, xml: str, title: str) -> tuple[ProjectInfo, dict[int, Smear]]:

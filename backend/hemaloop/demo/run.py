@@ -15,7 +15,7 @@ from rich.panel import Panel
 
 from hemaloop.client import ProjectInfo
 from hemaloop.demo.loop import Loop
-from hemaloop.demo.project import find_or_create, label_config
+from hemaloop.demo.project import find_or_create, label_config, remove_loops
 from hemaloop.demo.report import Report, telling, waiting
 from hemaloop.demo.smears import Collection, collect
 from hemaloop.demo.stack import Stack
@@ -41,6 +41,7 @@ def run_for_people(root: Path, images: Path | None, limit: int | None, port: int
     """Start everything, print where it is and what to try, and stay until Ctrl-C."""
     console = Console()
     with _interruptible(console), Stack(root, waiting=partial(waiting, console), port=port, policy=POLICY) as stack:
+        remove_loops(stack.studio)
         with waiting(console, "images"):
             collection = collect(stack.images, images, limit)
         _tell(console, collection)
@@ -65,6 +66,7 @@ def run_once(root: Path, images: Path | None, limit: int, port: int) -> bool:
                 with report.step("Label Studio, Redis, backend and worker started") as step:
                     cleaning.enter_context(stack)
                     step.saw(f"Label Studio at {stack.server.url}, backend at {stack.settings.backend_url}")
+                remove_loops(stack.studio)
                 collection = collect(stack.images, images, limit)
                 if len(collection.with_truth) < limit // 2:
                     raise DatasetError(
