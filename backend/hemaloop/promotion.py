@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from hemaloop.errors import DatasetError
 from hemaloop.evaluation.detection import evaluate_detections
-from hemaloop.plugin import Classification, ClassMap, Detections, Example, Plugin, Prediction
+from hemaloop.plugin import Classification, ClassMap, Detections, Example, Image, Plugin, Prediction
 
 BATCH = 8
 """Images predicted at a time."""
@@ -61,7 +61,7 @@ def judge(candidate: Plugin, incumbent: Plugin | None, gate: Sequence[Example], 
     if fault is not None:
         return Verdict(False, fault, images=len(gate))
     truths = [example.truth for example in gate]
-    new = measure(truths, predict(candidate, gate), candidate.labels)
+    new = measure(truths, predict(candidate, gate), candidate.labels, shown(candidate, gate))
     if not math.isfinite(new.main):
         return Verdict(
             False,
@@ -73,8 +73,11 @@ def judge(candidate: Plugin, incumbent: Plugin | None, gate: Sequence[Example], 
         old = Measured(new.name, 0.0)
         against = "no model"
     else:
-        found = [align(one, incumbent.labels, candidate.labels) for one in predict(incumbent, gate)]
-        old = measure(truths, found, candidate.labels)
+        found, seen_by_people = (
+            [align(one, incumbent.labels, candidate.labels) for one in some]
+            for some in (predict(incumbent, gate), shown(incumbent, gate))
+        )
+        old = measure(truths, found, candidate.labels, seen_by_people)
         against = f"{old.main:.4f} of the live model"
     better = new.main > old.main
     result = "better" if better else "not better, kept aside"
@@ -84,15 +87,30 @@ def judge(candidate: Plugin, incumbent: Plugin | None, gate: Sequence[Example], 
 
 def predict(plugin: Plugin, examples: Sequence[Example]) -> list[Prediction]:
     """Everything that the model finds, also what it is too unsure of to show: precision-recall curves need it."""
+    return _in_batches(plugin.predict_unfiltered, examples)
+
+
+def shown(plugin: Plugin, examples: Sequence[Example]) -> list[Prediction]:
+    """What annotators get to see: cell counts are of these."""
+    return _in_batches(plugin.predict, examples)
+
+
+def _in_batches(method: Callable[[Sequence[Image]], list[Prediction]], examples: Sequence[Example]) -> list[Prediction]:
     found: list[Prediction] = []
     for start in range(0, len(examples), BATCH):
-        batch = [examples[index].image for index in range(start, min(start + BATCH, len(examples)))]
-        found += plugin.predict_unfiltered(batch)
+        found += method([examples[index].image for index in range(start, min(start + BATCH, len(examples)))])
     return found
 
 
-def measure(truths: Sequence[Prediction], found: Sequence[Prediction], labels: Sequence[str]) -> Measured:
+def measure(
+    truths: Sequence[Prediction],
+    found: Sequence[Prediction],
+    labels: Sequence[str],
+    visible: Sequence[Prediction] | None = None,
+) -> Measured:
     """The figure that decides for this kind of prediction, and those that people are shown.
+
+    visible: what annotators get to see of `found`, for the counts of cells; all of it if None.
 
     Boxes: mAP at IoU 0.5. Classes: accuracy. Class maps: mean intersection over union of the classes present.
     """
@@ -100,7 +118,11 @@ def measure(truths: Sequence[Prediction], found: Sequence[Prediction], labels: S
         raise DatasetError("gate: found no image, expected at least one")
     if isinstance(truths[0], Detections):
         report = evaluate_detections(
-            cast(Sequence[Detections], truths), cast(Sequence[Detections], found), labels, coco=False
+            cast(Sequence[Detections], truths),
+            cast(Sequence[Detections], found),
+            labels,
+            shown=cast(Sequence[Detections] | None, visible),
+            coco=False,
         )
         return Measured("mAP", report.map50, report.figures())
     if isinstance(truths[0], Classification):

@@ -43,9 +43,10 @@ class FasterRCNNOptions(PluginOptions):
         source="paper: coco",
     )
     frozen_backbone: bool = option(False, "keep the backbone as it is and train only what is on top of it")
-    recipe: Literal["default", "quick", "paper"] = option(
+    recipe: Literal["default", "quick", "refine", "paper"] = option(
         "default",
         "how to train: default (AdamW, stain and scale augmentation), quick (a few minutes, for demonstrations), "
+        "refine (a few gentle epochs for weights that know cells already), "
         "paper (SGD, momentum 0.9, no augmentation)",
     )
     epochs: int | None = option(None, "passes over the training images", ge=1, le=10_000, source="paper: 5")

@@ -66,7 +66,7 @@ DEFAULT = Recipe(
     average=0.995,
     clip=5.0,
     exploring=Strength(zoom=(0.7, 1.7), mosaic=0.35, stain=1.0, blemish=1.0),
-    settling=Strength(zoom=(0.9, 1.15), mosaic=0.05, stain=0.7, blemish=0.4),
+    settling=Strength(zoom=(0.9, 1.15), mosaic=0.05, stain=0.3, blemish=0.3),
 )
 """From random weights to a working detector in half an hour on two processor cores."""
 
@@ -101,29 +101,22 @@ PAPER = Recipe(
 )
 """The paper's: SGD with learning rate 0.001 and momentum 0.9, batches of 4, five epochs, torchvision's sizes."""
 
-RECIPES = {"default": DEFAULT, "quick": QUICK, "paper": PAPER}
+REFINE = replace(DEFAULT, learning_rate=0.3 * DEFAULT.learning_rate, epochs=6, min_steps=150, settle=1.0)
+"""For weights that know cells already: small steps, on pictures as they will be met."""
+
+RECIPES = {"default": DEFAULT, "quick": QUICK, "refine": REFINE, "paper": PAPER}
+
+SHORTER = {"default": REFINE, "quick": replace(REFINE, epochs=1, min_steps=60)}
+"""What the recipes become with the weights shipped with the family."""
 
 MOMENTUM = 0.9
-
-
-def from_starter(recipe: Recipe) -> Recipe:
-    """The recipe for weights that know cells already: a third of the work, in small steps, at the size they know."""
-    return replace(
-        recipe,
-        learning_rate=0.3 * recipe.learning_rate,
-        epochs=max(1, recipe.epochs // 3),
-        min_steps=recipe.min_steps // 3,
-        image_size=DEFAULT.image_size,
-        window=DEFAULT.window,
-        settle=1.0,
-    )
 
 
 def recipe_of(options: FasterRCNNOptions) -> Recipe:
     """The recipe that the options name, with what they set themselves."""
     recipe = RECIPES[options.recipe]
-    if options.weights == "starter" and options.recipe != "paper":
-        recipe = from_starter(recipe)
+    if options.weights == "starter" and options.recipe in SHORTER:
+        recipe = SHORTER[options.recipe]
     if options.epochs is not None:
         recipe = replace(recipe, epochs=options.epochs, min_steps=0)
     if options.image_size is not None:
