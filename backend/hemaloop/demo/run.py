@@ -23,6 +23,8 @@ from hemaloop.errors import DatasetError, HemaloopError
 from hemaloop.project_setup import set_up
 
 ONCE_IMAGES = 90
+FIRST_BOXES_SECONDS = 1800.0
+QUIET_LOOKS = 10
 POLICY = {"train_min_new_annotations": 10, "train_min_interval_seconds": 60.0, "train_debounce_seconds": 10.0}
 """A person who tries it should not wait long for the first training."""
 RECIPE = {"model_option_recipe": "quick", "model_option_weights": "starter"}
@@ -57,7 +59,7 @@ def run_for_people(root: Path, images: Path | None, limit: int | None, port: int
 
 def run_once(root: Path, images: Path | None, limit: int, port: int) -> bool:
     """The whole loop without a person. Returns whether every step was seen to happen."""
-    console = Console()
+    console = _console()
     report = Report(console)
     try:
         with _interruptible(console):
@@ -84,6 +86,12 @@ def run_once(root: Path, images: Path | None, limit: int, port: int) -> bool:
     return report.ok
 
 
+def _console() -> Console:
+    """A log that nobody looks at has no width; the report is a table."""
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, 130))
+
+
 def _tell(console: Console, collection: Collection) -> None:
     console.print(f"[green]✓[/] {len(collection.smears)} images ({len(collection.with_truth)} with known boxes)")
     for note in collection.notes[:5]:
@@ -95,12 +103,14 @@ def _tell(console: Console, collection: Collection) -> None:
 def _wait_for_boxes(console: Console, stack: Stack, project: ProjectInfo, version: str) -> None:
     """Until each open task has a prediction of the version. People can start before: this ends at the first boxes."""
     with telling(console, "first predictions") as tell:
-        began = time.monotonic()
-        while time.monotonic() - began < 900:
+        began, quiet = time.monotonic(), 0
+        while time.monotonic() - began < FIRST_BOXES_SECONDS:
             stack.check()
             done = stack.studio.versions(project.id).get(version, 0)
             tell(f"first predictions: {done} of {project.task_number}")
-            if done >= project.task_number or not stack.queues.running(project.key):
+            # A job on its way from the queue to its process is seen in neither for a moment.
+            quiet = 0 if stack.queues.running(project.key) else quiet + 1
+            if done >= project.task_number or quiet > QUIET_LOOKS:
                 break
             time.sleep(1.0)
     done = stack.studio.versions(project.id).get(version, 0)
