@@ -7,7 +7,8 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(shell $(nam
 VENV := .venv
 STUDIO := .venv-label-studio
 BIN := $(VENV)/bin
-UV := UV_LINK_MODE=copy $(BIN)/uv --quiet
+# compiled once here: where Python may not write bytecode, each process would compile PyTorch anew
+UV := UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 $(BIN)/uv --quiet
 INSTALL = $(UV) pip install --python $(BIN)/python
 
 .PHONY: demo test check bench lock clean
