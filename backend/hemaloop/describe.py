@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from hemaloop.drawing import dataset_figure
-from hemaloop.evaluation.detection import intersection_over_union
+from hemaloop.evaluation.overlap import intersection_over_union
 from hemaloop.formats.items import Dataset, Item
 from hemaloop.plugin import Image
 from hemaloop.unlabelled import uncovered_share, unlabelled_looking
@@ -116,7 +116,7 @@ def suspects(dataset: Dataset) -> tuple[Suspect, ...]:
     found = []
     for suspicion in unlabelled_looking(truths, dataset.labels):
         item = dataset.items[suspicion.index]
-        share = uncovered_share(item.image(), truths[suspicion.index])
+        share = uncovered_share(item.image(), truths[suspicion.index], item.ignore)
         found.append(Suspect(item.path, str(suspicion), share))
     return tuple(found)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from hemaloop.errors import StoreError
+from hemaloop.plugin import FitReport, Plugin
 
 _Record = TypeVar("_Record", "Manifest", "Published")
 
@@ -15,9 +18,9 @@ _Record = TypeVar("_Record", "Manifest", "Published")
 class Manifest:
     """What an artifact is and what it has seen.
 
-    train, tune, gate: image keys. annotations: short hashes of the annotations' ids and dates. fingerprint: of the
-    data and the binding together. figures: measured on the gate. verdict: why it was promoted or kept. files: sha256 by
-    name.
+    train, tune, gate: image keys. inherited: keys that the starting weights had learned from. annotations: short
+    hashes of the annotations' ids and dates. fingerprint: of the data and the binding together. figures: measured on
+    the gate. verdict: why it was promoted or kept. files: sha256 by name.
     """
 
     family: str
@@ -30,6 +33,7 @@ class Manifest:
     train: tuple[str, ...] = ()
     tune: tuple[str, ...] = ()
     gate: tuple[str, ...] = ()
+    inherited: tuple[str, ...] = ()
     annotations: tuple[str, ...] = ()
     fingerprint: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -45,8 +49,25 @@ class Manifest:
 
     @property
     def seen(self) -> frozenset[str]:
-        """Keys of the images that the model learned from or was tuned on."""
-        return frozenset(self.train) | frozenset(self.tune)
+        """Keys of the images that the model, or the weights it began with, learned from or was tuned on."""
+        return frozenset(self.train) | frozenset(self.tune) | frozenset(self.inherited)
+
+    @classmethod
+    def of_fit(cls, plugin: Plugin, report: FitReport, **more: Any) -> Manifest:
+        """The manifest of a model that was just trained; `more` are fields that the fit does not know of."""
+        return cls(
+            family=plugin.family,
+            plugin_version=plugin.version,
+            labels=plugin.labels,
+            options=plugin.options.model_dump(mode="json"),
+            seed=plugin.seed,
+            created=time.time(),
+            inherited=report.inherited,
+            epochs=tuple(finite(epoch) for epoch in report.epochs),
+            fit_figures=finite(report.figures),
+            seconds=report.seconds,
+            **{"notes": report.notes, **more},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +81,11 @@ class Published:
     parts: Mapping[str, str]
     created: float = 0.0
     reason: str = ""
+
+
+def finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """JSON has no NaN; a figure that is none is left out."""
+    return {name: float(value) for name, value in figures.items() if math.isfinite(value)}
 
 
 def from_json(kind: type[_Record], found: Mapping[str, Any], where: str) -> _Record:

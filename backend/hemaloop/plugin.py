@@ -94,21 +94,29 @@ class Scored:
 
     relevance: finite, >= 0, unbounded, larger is more worth labelling, in the unit of the family's paper.
     review: the objects that a person should look at. parts: what the relevance is made of, by name.
+    features: float32 (F,), finite, what the image looks like to the model, so that images which look alike lie close
+    (Euclidean); None where a family has none. Whoever spreads over a pool needs them.
     """
 
     prediction: Prediction
     relevance: float
     review: tuple[ReviewMark, ...] = ()
     parts: Mapping[str, float] = field(default_factory=dict)
+    features: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An image and its truth. key: hash of the image's content; the same picture has the same key everywhere."""
+    """An image and its truth. key: hash of the image's content; the same picture has the same key everywhere.
+
+    ignore: float32 (K, 4) px, regions of which the truth says nothing, such as clumps that nobody labelled: what lies
+    in them is neither an object to learn nor background, and a detection there is neither right nor wrong.
+    """
 
     image: Image
     truth: Prediction
     key: str
+    ignore: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
 
 
 class Progress(Protocol):
@@ -134,12 +142,14 @@ class FitReport:
 
     epochs: named numbers of each epoch, losses among them. figures: what was measured on `tune`.
     notes: sentences that a person should read, such as a class without an example. seconds: wall time.
+    inherited: keys of images that the starting weights had learned from; these do not judge the model either.
     """
 
     epochs: tuple[Mapping[str, float], ...]
     figures: Mapping[str, float]
     notes: tuple[str, ...]
     seconds: float
+    inherited: tuple[str, ...] = ()
 
 
 class PluginOptions(pydantic.BaseModel):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hemaloop.errors import DatasetError
 from hemaloop.evaluation.detection import evaluate_detections
@@ -60,8 +61,9 @@ def judge(candidate: Plugin, incumbent: Plugin | None, gate: Sequence[Example], 
     fault = too_few(len(gate), needed, seen)
     if fault is not None:
         return Verdict(False, fault, images=len(gate))
-    truths = [example.truth for example in gate]
-    new = measure(truths, predict(candidate, gate), candidate.labels, shown(candidate, gate))
+    said = [(example.truth, example.ignore) for example in gate]  # images are decoded when indexed: once is enough
+    truths, ignored = [truth for truth, _ in said], [regions for _, regions in said]
+    new = measure(truths, predict(candidate, gate), candidate.labels, shown(candidate, gate), ignored)
     if not math.isfinite(new.main):
         return Verdict(
             False,
@@ -77,7 +79,7 @@ def judge(candidate: Plugin, incumbent: Plugin | None, gate: Sequence[Example], 
             [align(one, incumbent.labels, candidate.labels) for one in some]
             for some in (predict(incumbent, gate), shown(incumbent, gate))
         )
-        old = measure(truths, found, candidate.labels, seen_by_people)
+        old = measure(truths, found, candidate.labels, seen_by_people, ignored)
         against = f"{old.main:.4f} of the live model"
     better = new.main > old.main
     result = "better" if better else "not better, kept aside"
@@ -107,10 +109,12 @@ def measure(
     found: Sequence[Prediction],
     labels: Sequence[str],
     visible: Sequence[Prediction] | None = None,
+    ignored: Sequence[NDArray[np.float32]] | None = None,
 ) -> Measured:
     """The figure that decides for this kind of prediction, and those that people are shown.
 
     visible: what annotators get to see of `found`, for the counts of cells; all of it if None.
+    ignored: regions (K, 4) px of each image in which boxes are neither right nor wrong.
 
     Boxes: mAP at IoU 0.5. Classes: accuracy. Class maps: mean intersection over union of the classes present.
     """
@@ -122,6 +126,7 @@ def measure(
             cast(Sequence[Detections], found),
             labels,
             shown=cast(Sequence[Detections] | None, visible),
+            ignored=ignored,
             coco=False,
         )
         return Measured("mAP", report.map50, report.figures())

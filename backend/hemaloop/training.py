@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hemaloop import dataset, policy, promotion, registry
@@ -20,10 +19,9 @@ from hemaloop.debounce import LOCK_SECONDS, Busy, Debounce, WorkLock
 from hemaloop.errors import Cancelled, DatasetError, HemaloopError, QueueError
 from hemaloop.labelconfig import Binding, Control, parse_label_config
 from hemaloop.ledger import Ledger
-from hemaloop.plugin import FitReport, Plugin
+from hemaloop.manifest import Manifest, finite
 from hemaloop.progress import Interrupted
 from hemaloop.projects import build_plugin
-from hemaloop.store import Manifest
 from hemaloop.targets import the_incumbent
 from hemaloop.workplace import Workplace, project_id
 
@@ -169,18 +167,25 @@ def _train(
     progress.report(0, 1, "measuring on the gate")
     verdict = promotion.judge(candidate, incumbent.plugin, gate, settings.gate_min_images, seen)
     lock.check()
-    manifest = replace(
-        _manifest(candidate, splits, report),
+    notes = (*splits.notes, *report.notes)
+    manifest = Manifest.of_fit(
+        candidate,
+        report,
+        train=splits.train.keys,
+        tune=splits.tune.keys,
+        gate=splits.gate.keys,
+        annotations=splits.used.annotations,
+        fingerprint=splits.used.fingerprint,
+        notes=notes,
         incumbent=incumbent.version,
         promoted=verdict.promote,
         verdict=verdict.why,
-        figures=_finite(verdict.candidate),
-        incumbent_figures=_finite(verdict.incumbent),
+        figures=finite(verdict.candidate),
+        incumbent_figures=finite(verdict.incumbent),
     )
     version = place.store.put(project, control.name, candidate, manifest)
     if verdict.promote:
         place.store.promote(project, control.name, version)
-    notes = (*splits.notes, *report.notes)
     state = "promoted" if verdict.promote else "kept"
     return Outcome(state, verdict.why, version, manifest.figures, manifest.incumbent_figures, notes)
 
@@ -198,26 +203,6 @@ def _hindrance(
     if any(manifest.fingerprint == splits.used.fingerprint for manifest in trained):
         return "nothing changed but tasks whose images cannot be had; " + "; ".join(splits.notes[:3]), RECHECK_SECONDS
     return None
-
-
-def _manifest(candidate: Plugin, splits: dataset.Splits, report: FitReport) -> Manifest:
-    return Manifest(
-        family=candidate.family,
-        plugin_version=candidate.version,
-        labels=candidate.labels,
-        options=candidate.options.model_dump(mode="json"),
-        seed=candidate.seed,
-        created=time.time(),
-        train=splits.train.keys,
-        tune=splits.tune.keys,
-        gate=splits.gate.keys,
-        annotations=splits.used.annotations,
-        fingerprint=splits.used.fingerprint,
-        epochs=tuple(_finite(epoch) for epoch in report.epochs),
-        fit_figures=_finite(report.figures),
-        notes=(*splits.notes, *report.notes),
-        seconds=report.seconds,
-    )
 
 
 def _finish_promotion(place: Workplace, project: str, control: str, trained: Sequence[Manifest]) -> None:
@@ -270,11 +255,6 @@ def _device(wanted: str) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _finite(figures: Mapping[str, float]) -> dict[str, float]:
-    """JSON has no NaN; a figure that is none is left out."""
-    return {name: float(value) for name, value in figures.items() if math.isfinite(value)}
 
 
 def _said(outcome: Outcome) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 from skimage.filters import threshold_otsu
 
@@ -54,8 +55,10 @@ def unlabelled_looking(truths: Sequence[Detections], labels: Sequence[str]) -> l
     return sorted(suspicions, key=lambda suspicion: suspicion.index)
 
 
-def uncovered_share(image: Image, truth: Detections) -> float:
+def uncovered_share(image: Image, truth: Detections, ignore: NDArray[np.float32] | None = None) -> float:
     """Which part of the stained area of a picture lies outside every box: 0 where nothing is stained, 1 at most.
+
+    ignore: regions (K, 4) px that cover like boxes: nobody is taught that they are background.
 
     Stained is what Otsu's threshold separates as the darker part of the green channel, which haemoglobin and Giemsa
     stain both absorb.
@@ -68,6 +71,7 @@ def uncovered_share(image: Image, truth: Detections) -> float:
         return 0.0
     stained = green < threshold_otsu(green)  # type: ignore[no-untyped-call]
     covered = np.zeros_like(stained)
-    for x1, y1, x2, y2 in truth.boxes * scale:
+    boxes = truth.boxes if ignore is None else np.concatenate([truth.boxes, ignore])
+    for x1, y1, x2, y2 in boxes * scale:
         covered[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = True
     return float((stained & ~covered).sum() / max(int(stained.sum()), 1))

@@ -23,7 +23,7 @@ from hemaloop.plugin import (
     Progress,
     Scored,
 )
-from hemaloop_faster_rcnn.options import VERSION, FasterRCNNOptions, parse_thresholds
+from hemaloop_faster_rcnn.options import VERSION, FasterRCNNOptions
 
 if TYPE_CHECKING:
     from hemaloop_faster_rcnn.model import Model
@@ -32,14 +32,41 @@ __all__ = ["FasterRCNN", "FasterRCNNOptions"]
 
 STARTER = Path(__file__).parent / "starter" / "cbc"
 CBC_LABELS = ("RBC", "WBC", "Platelets")
+SUBTYPES = (
+    "Dehydrated stomatocyte",
+    "Stomatocyte",
+    "Discocyte",
+    "Echinocyte I",
+    "Echinocyte II",
+    "Echinocyte III",
+    "Final echinocyte",
+)
+"""Of red cells, in the order of Sadafi et al. 2019: S.D., S.N, D, E.1, E.2, E.3, E.F."""
+RBC12_LABELS = (
+    "Normal cell",
+    "Macrocyte",
+    "Microcyte",
+    "Spherocyte",
+    "Target cell",
+    "Stomatocyte",
+    "Ovalocyte",
+    "Teardrop",
+    "Burr cell",
+    "Schistocyte",
+    "Hypochromia",
+    "Elliptocyte",
+)
+"""Of the Chula RBC-12 data set, without its uncategorised cells."""
+ACTIVE = {"dropout": 0.5, "relevance": "paper"}
+"""What active learning as in Sadafi et al. 2019 needs."""
 
 
 class FasterRCNN(Plugin):
     """Finds cells as boxes with a class and a score.
 
     `predict` shows the boxes that reach the operating threshold of their class; `predict_unfiltered` gives every box
-    from `score_floor` on, which is what average precision is measured on. The relevance of an image is the expected
-    number of its boxes that a person would overturn (see `relevance`), its parts that number for each class.
+    from `score_floor` on, which is what average precision is measured on. The relevance of an image is what the option
+    of that name says, in its own unit (see `relevance`); the features are those of the backbone (see `features`).
     """
 
     family: ClassVar[str] = "faster_rcnn"
@@ -58,9 +85,24 @@ class FasterRCNN(Plugin):
             labels=CBC_LABELS,
             options={"recipe": "quick"},
         ),
+        "rbc_subtypes": Preset(
+            description="seven subtypes of red cells, uncertain and rare ones first",
+            labels=SUBTYPES,
+            options=ACTIVE,
+        ),
+        "rbc_subtypes_vgg16": Preset(
+            description="the same with the paper's backbone, which is slower and wants pretrained weights",
+            labels=SUBTYPES,
+            options={**ACTIVE, "backbone": "vgg16"},
+        ),
+        "rbc12": Preset(
+            description="twelve classes of red cells as in Chula RBC-12, uncertain and rare ones first",
+            labels=RBC12_LABELS,
+            options=ACTIVE,
+        ),
     }
 
-    quick_options: ClassVar[Mapping[str, Any]] = {"recipe": "quick", "epochs": 2, "image_size": 96}
+    quick_options: ClassVar[Mapping[str, Any]] = {"recipe": "quick", "epochs": 2, "image_size": 96, **ACTIVE}
 
     def __init__(
         self,
@@ -71,15 +113,13 @@ class FasterRCNN(Plugin):
     ) -> None:
         super().__init__(labels, options, device, seed)
         self._model: Model | None = None
-        unknown = [name for name in self._named_thresholds() if name not in self.labels]
-        if unknown:
-            raise OptionError(
-                f"options of 'faster_rcnn': thresholds: found labels {unknown}, expected some of {list(self.labels)}"
-            )
-
-    def _named_thresholds(self) -> Mapping[str, float]:
-        text = self._options.thresholds
-        return {} if text in ("paper", "fit", "none") else parse_thresholds(text)
+        chosen = self._options
+        for option, named in (("thresholds", chosen.named_thresholds), ("rare_classes", chosen.named_rare_classes)):
+            unknown = [name for name in named if name not in self.labels]
+            if unknown:
+                raise OptionError(
+                    f"options of 'faster_rcnn': {option}: found labels {unknown}, expected some of {list(self.labels)}"
+                )
 
     @property
     def _options(self) -> FasterRCNNOptions:
@@ -114,11 +154,17 @@ class FasterRCNN(Plugin):
         return list(self._fitted_model().find(images))
 
     def score(self, images: Sequence[Image]) -> list[Scored]:
-        """`predict` with the expected number of boxes that a person would overturn, and marks on the likely ones."""
-        return [self._fitted_model().scored(found) for found in self._fitted_model().find(images)]
+        """`predict` with the relevance that the options ask for, and marks on the cells to look at.
+
+        Raises `OptionError` for a relevance that needs dropout where the model was trained without.
+        """
+        return self._fitted_model().score(images)
 
     def fit(self, train: Sequence[Example], tune: Sequence[Example], progress: Progress) -> FitReport:
-        """Train a new network; the four losses of each epoch are reported."""
+        """Train a new network; the four losses of each epoch are reported.
+
+        Raises `OptionError` before any work where the relevance needs dropout and the options have none.
+        """
         from hemaloop_faster_rcnn.fitting import fit
 
         self._model, report = fit(self.labels, self._options, self.device, self.seed, train, tune, progress)

@@ -77,13 +77,15 @@ def reduce_heavy_parts(network: nn.Module, arithmetic: Arithmetic, wrapper: type
     parts: Any = network
     parts.backbone = wrapper(parts.backbone, arithmetic)
     parts.rpn.head.conv = wrapper(parts.rpn.head.conv, arithmetic)
-    parts.roi_heads.box_head = wrapper(parts.roi_heads.box_head, arithmetic)
+    parts.roi_heads.box_head.fc6 = wrapper(parts.roi_heads.box_head.fc6, arithmetic)
+    parts.roi_heads.box_head.fc7 = wrapper(parts.roi_heads.box_head.fc7, arithmetic)
 
 
 def unwrap(network: nn.Module) -> None:
     """Undo `reduce_heavy_parts` after a training."""
     parts: Any = network
-    for owner, name in ((parts, "backbone"), (parts.rpn.head, "conv"), (parts.roi_heads, "box_head")):
+    head = parts.roi_heads.box_head
+    for owner, name in ((parts, "backbone"), (parts.rpn.head, "conv"), (head, "fc6"), (head, "fc7")):
         part = getattr(owner, name)
         if isinstance(part, Mixed):
             setattr(owner, name, part.inner)

@@ -26,7 +26,8 @@ class Description(pydantic.BaseModel):
     """What must be known to build the network again.
 
     image_size: shorter side in use, px. cell_side: median side of the boxes it learned from, at that size, px; 0 where
-    it is not known. thresholds: fitted on the tune images, if they were.
+    it is not known. thresholds: fitted on the tune images, if they were. dropout: share of the box head's units that
+    training dropped. boxes: how many of each label it learned from; empty where that is not known.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +41,8 @@ class Description(pydantic.BaseModel):
     image_size: int = pydantic.Field(ge=1)
     cell_side: float = pydantic.Field(default=0.0, ge=0)
     thresholds: Mapping[str, float] = pydantic.Field(default_factory=dict)
+    dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)
+    boxes: Mapping[str, int] = pydantic.Field(default_factory=dict)
 
 
 def _halved(value: Tensor) -> bool:

@@ -38,11 +38,25 @@ MOSAIC_ZOOM = (0.35, 0.9)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What the network is shown: pixels float32 (3, S, S) in [0, 1], boxes float32 (N, 4) px, labels int64 (N,)."""
+    """What the network is shown: pixels float32 (3, S, S) in [0, 1], boxes float32 (N, 4) px, labels int64 (N,).
+
+    ignore: float32 (K, 4) px, neither cell nor background.
+    """
 
     pixels: Tensor
     boxes: Tensor
     labels: Tensor
+    ignore: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A `Picture` before it is stained: pixels uint8 (3, h, w), the rest as numpy has it."""
+
+    pixels: Tensor
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    ignore: NDArray[np.float32]
 
 
 def background(pixels: Tensor) -> Tensor:
@@ -51,10 +65,8 @@ def background(pixels: Tensor) -> Tensor:
     return sample.quantile(0.9, dim=1).to(pixels.dtype)[:, None, None]
 
 
-def _window(
-    smear: Smear, scale: tuple[float, float], size: tuple[int, int], rng: np.random.Generator
-) -> tuple[Tensor, NDArray[np.float32], NDArray[np.int64]]:
-    """A (3, *size) uint8 window at a random place of `smear` magnified by `scale` (y, x), and the boxes inside."""
+def _window(smear: Smear, scale: tuple[float, float], size: tuple[int, int], rng: np.random.Generator) -> Window:
+    """A window of `size` (h, w) at a random place of `smear` magnified by `scale` (y, x), and the boxes inside."""
     height, width = smear.pixels.shape[:2]
     tall, wide = max(1, round(height * scale[0])), max(1, round(width * scale[1]))
     pixels = resize(torch.from_numpy(smear.pixels).permute(2, 0, 1), tall, wide)
@@ -65,9 +77,9 @@ def _window(
     columns = slice(max(0, -left), min(size[1], wide - left))
     canvas[:, rows, columns] = pixels[:, rows.start + top : rows.stop + top, columns.start + left : columns.stop + left]
     factor = np.array([wide / width, tall / height] * 2, np.float32)
-    boxes = smear.boxes * factor - np.array([left, top, left, top], np.float32)
-    boxes, kept = clip_boxes(boxes, *size)
-    return canvas, boxes[kept], smear.labels[kept]
+    corner = np.array([left, top, left, top], np.float32)
+    boxes, kept = clip_boxes(smear.boxes * factor - corner, *size)
+    return Window(canvas, boxes[kept], smear.labels[kept], clip_regions(smear.ignore * factor - corner, *size))
 
 
 def _offset(length: int, window: int, rng: np.random.Generator) -> int:
@@ -84,6 +96,12 @@ def clip_boxes(boxes: NDArray[np.float32], height: int, width: int) -> tuple[NDA
     return clipped, kept
 
 
+def clip_regions(regions: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Regions cut to the window, without those outside."""
+    clipped = regions.clip(0, np.array([width, height, width, height], np.float32)).astype(np.float32)
+    return clipped[(clipped[:, 2:] > clipped[:, :2]).all(axis=1)]
+
+
 def _scale(base: float, zoom: tuple[float, float], rng: np.random.Generator) -> tuple[float, float]:
     """Log-uniform magnification with up to 10 % of anisotropy."""
     scale = base * float(np.exp(rng.uniform(*np.log(zoom))))
@@ -96,9 +114,15 @@ def whole(smear: Smear, network_side: int) -> Picture:
     height, width = smear.pixels.shape[:2]
     tall, wide = fitted_size(height, width, network_side)
     pixels = resize(torch.from_numpy(smear.pixels).permute(2, 0, 1), tall, wide).float() / 255
-    boxes = smear.boxes * np.array([wide / width, tall / height] * 2, np.float32)
-    boxes, kept = clip_boxes(boxes, tall, wide)
-    return Picture(pixels, torch.from_numpy(boxes[kept]), torch.from_numpy(smear.labels[kept]))
+    factor = np.array([wide / width, tall / height] * 2, np.float32)
+    boxes, kept = clip_boxes(smear.boxes * factor, tall, wide)
+    return _picture(pixels, boxes[kept], smear.labels[kept], clip_regions(smear.ignore * factor, tall, wide))
+
+
+def _picture(
+    pixels: Tensor, boxes: NDArray[np.float32], labels: NDArray[np.int64], ignore: NDArray[np.float32]
+) -> Picture:
+    return Picture(pixels, torch.from_numpy(boxes), torch.from_numpy(labels), torch.from_numpy(ignore))
 
 
 def compose(
@@ -109,46 +133,57 @@ def compose(
     other: draws another smear for a mosaic. network_side: what the shorter side of a smear is resized to in use, px.
     """
     if rng.random() < strength.mosaic:
-        pixels, boxes, labels = _mosaic(smear, other, network_side, side, rng)
+        window = _mosaic(smear, other, network_side, side, rng)
     else:
         base = network_side / min(smear.pixels.shape[:2])
-        pixels, boxes, labels = _window(smear, _scale(base, strength.zoom, rng), (side, side), rng)
-    pixels, boxes = _turn(pixels, boxes, side, rng)
-    shown = blemish(restain(pixels.float() / 255, strength.stain, rng), strength.blemish, rng)
-    return Picture(shown, torch.from_numpy(boxes), torch.from_numpy(labels))
+        window = _window(smear, _scale(base, strength.zoom, rng), (side, side), rng)
+    turn = _Turn(*(bool(rng.random() < 0.5) for _ in range(3)))
+    stained = restain(turn.pixels(window.pixels).float() / 255, strength.stain, rng)
+    shown = blemish(stained, strength.blemish, rng)
+    return _picture(shown, turn.boxes(window.boxes, side), window.labels, turn.boxes(window.ignore, side))
 
 
-def _mosaic(
-    smear: Smear, other: Callable[[], Smear], network_side: int, side: int, rng: np.random.Generator
-) -> tuple[Tensor, NDArray[np.float32], NDArray[np.int64]]:
+def _mosaic(smear: Smear, other: Callable[[], Smear], network_side: int, side: int, rng: np.random.Generator) -> Window:
     """Four smears around a random centre, at low magnification: many small cells for one picture's work."""
     centre_y, centre_x = (int(side * share) for share in rng.uniform(0.4, 0.6, 2))
     canvas = torch.empty(3, side, side, dtype=torch.uint8)
-    boxes, labels = [], []
+    boxes, labels, ignore = [], [], []
     for index, (rows, columns) in enumerate(
         (a, b) for a in ((0, centre_y), (centre_y, side)) for b in ((0, centre_x), (centre_x, side))
     ):
         source = smear if index == 0 else other()
         base = network_side / min(source.pixels.shape[:2])
         size = (rows[1] - rows[0], columns[1] - columns[0])
-        pixels, part_boxes, part_labels = _window(source, _scale(base, MOSAIC_ZOOM, rng), size, rng)
-        canvas[:, rows[0] : rows[1], columns[0] : columns[1]] = pixels
-        boxes.append(part_boxes + np.array([columns[0], rows[0]] * 2, np.float32))
-        labels.append(part_labels)
-    return canvas, np.concatenate(boxes), np.concatenate(labels)
+        part = _window(source, _scale(base, MOSAIC_ZOOM, rng), size, rng)
+        canvas[:, rows[0] : rows[1], columns[0] : columns[1]] = part.pixels
+        corner = np.array([columns[0], rows[0]] * 2, np.float32)
+        boxes.append(part.boxes + corner)
+        labels.append(part.labels)
+        ignore.append(part.ignore + corner)
+    return Window(canvas, np.concatenate(boxes), np.concatenate(labels), np.concatenate(ignore))
 
 
-def _turn(
-    pixels: Tensor, boxes: NDArray[np.float32], side: int, rng: np.random.Generator
-) -> tuple[Tensor, NDArray[np.float32]]:
-    """One of the eight symmetries of the square: a smear has no up."""
-    if rng.random() < 0.5:
-        pixels, boxes = pixels.flip(2), np.stack([side - boxes[:, 2], boxes[:, 1], side - boxes[:, 0], boxes[:, 3]], 1)
-    if rng.random() < 0.5:
-        pixels, boxes = pixels.flip(1), np.stack([boxes[:, 0], side - boxes[:, 3], boxes[:, 2], side - boxes[:, 1]], 1)
-    if rng.random() < 0.5:
-        pixels, boxes = pixels.transpose(1, 2), boxes[:, [1, 0, 3, 2]]
-    return pixels.contiguous(), np.ascontiguousarray(boxes, np.float32)
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One of the eight symmetries of the square, because a smear has no up: mirrored twice, then transposed."""
+
+    across: bool
+    down: bool
+    transposed: bool
+
+    def pixels(self, pixels: Tensor) -> Tensor:
+        """(3, S, S), turned."""
+        pixels = pixels.flip(2) if self.across else pixels
+        pixels = pixels.flip(1) if self.down else pixels
+        return (pixels.transpose(1, 2) if self.transposed else pixels).contiguous()
+
+    def boxes(self, boxes: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+        """(N, 4) px of a square of `side` px, turned."""
+        if self.across:
+            boxes = np.stack([side - boxes[:, 2], boxes[:, 1], side - boxes[:, 0], boxes[:, 3]], 1)
+        if self.down:
+            boxes = np.stack([boxes[:, 0], side - boxes[:, 3], boxes[:, 2], side - boxes[:, 1]], 1)
+        return np.ascontiguousarray(boxes[:, [1, 0, 3, 2]] if self.transposed else boxes, np.float32)
 
 
 def restain(pixels: Tensor, strength: float, rng: np.random.Generator) -> Tensor:

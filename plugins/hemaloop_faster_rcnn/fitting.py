@@ -5,29 +5,31 @@ read the truth → build a network → train it → round its weights → measur
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from pathlib import Path
 from time import monotonic
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from hemaloop.errors import OptionError
 from hemaloop.evaluation.detection import evaluate_detections
+from hemaloop.evaluation.ignored import judged_of_each
 from hemaloop.plugin import Detections, Example, FitReport, Progress
-from hemaloop.unlabelled import uncovered_share, unlabelled_looking
+from hemaloop.unlabelled import unlabelled_looking
+from hemaloop_faster_rcnn import STARTER
 from hemaloop_faster_rcnn.arithmetic import arithmetic_for
 from hemaloop_faster_rcnn.artifact import WEIGHTS, Description, round_weights
 from hemaloop_faster_rcnn.detector import Architecture, build, freeze_backbone
 from hemaloop_faster_rcnn.model import Model
-from hemaloop_faster_rcnn.options import VERSION, FasterRCNNOptions
+from hemaloop_faster_rcnn.options import STOCHASTIC, VERSION, FasterRCNNOptions
 from hemaloop_faster_rcnn.pretrained import apply_weights, read_weights
 from hemaloop_faster_rcnn.recipe import recipe_of
 from hemaloop_faster_rcnn.thresholds import fit_thresholds, operating_thresholds
 from hemaloop_faster_rcnn.training import train as train_network
-from hemaloop_faster_rcnn.truth import BARE, Smear, checked_truth, read_training_set
-
-STARTER_WEIGHTS = Path(__file__).parent / "starter" / "cbc" / WEIGHTS
+from hemaloop_faster_rcnn.truth import Smear, checked_truth, looks_bare, read_training_set
 
 
 def fit(
@@ -41,9 +43,15 @@ def fit(
 ) -> tuple[Model, FitReport]:
     """A new model and what happened.
 
-    Raises `DatasetError`, `StoreError` for weights that cannot be had, `TrainingDiverged`, `Cancelled`.
+    Raises `DatasetError`, `StoreError` for weights that cannot be had, `TrainingDiverged`, `Cancelled`, and
+    `OptionError` where the model could not be scored as the options ask.
     """
     begun = monotonic()
+    if options.relevance in STOCHASTIC and not options.dropout:
+        raise OptionError(
+            f"options of 'faster_rcnn': relevance {options.relevance!r} needs stochastic passes, found dropout 0; set "
+            "dropout=0.5, or choose relevance doubt, entropy, margin or random"
+        )
     recipe = recipe_of(options)
     arithmetic = arithmetic_for(device, options.precision)
     longest_use = round(recipe.image_size * max(1.0, recipe.exploring.zoom[1], recipe.settling.zoom[1]))
@@ -51,11 +59,12 @@ def fit(
     for index in range(len(tune)):
         checked_truth(tune[index], len(labels))
     pretrained = options.weights in ("imagenet", "coco")
-    architecture = Architecture(options.backbone, len(labels), "frozen" if pretrained else "batch")
+    architecture = Architecture(options.backbone, len(labels), "frozen" if pretrained else "batch", options.dropout)
     # torchvision draws its proposals and first weights from torch's global generator: it is put back as it was
     with torch.random.fork_rng(devices=[arithmetic.device] if arithmetic.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        network = _initial_network(architecture, options).to(arithmetic.device)
+        network, anew = _initial_network(architecture, options)
+        network = network.to(arithmetic.device)
         epochs = train_network(network, data.smears, recipe, arithmetic, seed, options.max_minutes, progress)
     network = network.cpu().eval()
     round_weights(network)
@@ -66,12 +75,16 @@ def fit(
         normalisation=architecture.normalisation,
         image_size=recipe.image_size,
         cell_side=usual_side(data.smears, recipe.image_size),
+        dropout=options.dropout,
+        boxes=box_counts(data.smears, labels),
     )
     model = Model(network, description, options, device)
     figures, thresholds, notes = measure(model, tune, labels, options)
     if thresholds:
         model = Model(network, description.model_copy(update={"thresholds": thresholds}), options, device)
-    return model, FitReport(epochs, figures, data.notes + notes, monotonic() - begun)
+    if anew:
+        notes = (f"weights {options.weights!r}: {', '.join(anew)} have another shape there, so they began anew", *notes)
+    return model, FitReport(epochs, figures, data.notes + notes, monotonic() - begun, _inherited(options))
 
 
 def usual_side(smears: Sequence[Smear], image_size: int) -> float:
@@ -83,14 +96,29 @@ def usual_side(smears: Sequence[Smear], image_size: int) -> float:
     return round(float(np.median(np.concatenate(sides))), 2)
 
 
-def _initial_network(architecture: Architecture, options: FasterRCNNOptions) -> nn.Module:
+def box_counts(smears: Sequence[Smear], labels: Sequence[str]) -> dict[str, int]:
+    """Boxes of each label on all smears."""
+    counts = np.bincount(np.concatenate([smear.labels for smear in smears]), minlength=len(labels))
+    return dict(zip(labels, counts.tolist(), strict=True))
+
+
+def _initial_network(architecture: Architecture, options: FasterRCNNOptions) -> tuple[nn.Module, tuple[str, ...]]:
+    """What a training starts from, and the parts that its starting weights could not give."""
     network = build(architecture, options.nms, options.score_floor)
+    anew: tuple[str, ...] = ()
     if options.weights != "none":
-        source = str(STARTER_WEIGHTS) if options.weights == "starter" else options.weights
-        apply_weights(network, read_weights(options.backbone, source), options.weights)
+        source = str(STARTER / WEIGHTS) if options.weights == "starter" else options.weights
+        anew = apply_weights(network, read_weights(options.backbone, source), options.weights)
     if options.frozen_backbone:
         freeze_backbone(network)
-    return network
+    return network, anew
+
+
+def _inherited(options: FasterRCNNOptions) -> tuple[str, ...]:
+    """Keys of the images that the starting weights had learned from, as far as they are known."""
+    if options.weights != "starter":
+        return ()
+    return tuple(json.loads((STARTER / "trained_on.json").read_text(encoding="utf-8")))
 
 
 def measure(
@@ -101,17 +129,21 @@ def measure(
         return {}, {}, ("no tune image: nothing was measured, thresholds are the paper's",)
     truths: list[Detections] = []
     found: list[Detections] = []
+    ignored: list[NDArray[np.float32]] = []
     bare: list[bool] = []
     for index in range(len(tune)):
         example = tune[index]
         truths.append(checked_truth(example, len(labels)))
         found += model.find([example.image])
-        bare.append(uncovered_share(example.image, truths[-1]) > BARE)
+        ignored.append(example.ignore)
+        bare.append(looks_bare(example.image, truths[-1], example.ignore))
     skipped = {suspicion.index for suspicion in unlabelled_looking(truths, labels) if bare[suspicion.index]}
-    truths, found = ([one for index, one in enumerate(each) if index not in skipped] for each in (truths, found))
+    kept = [index for index in range(len(truths)) if index not in skipped]
+    truths, ignored = [truths[index] for index in kept], [ignored[index] for index in kept]
+    found = judged_of_each(truths, [found[index] for index in kept], ignored)
     thresholds = fit_thresholds(truths, found, labels)
     operating = operating_thresholds(labels, options, thresholds)
-    report = evaluate_detections(truths, found, labels, operating, coco=False)
+    report = evaluate_detections(truths, found, labels, operating, coco=False, ignored=ignored)
     notes = tuple(
         f"{label}: no hit on a tune image, so its threshold is the paper's"
         for label in labels

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from hemaloop.errors import ImageError
 from hemaloop.plugin import Detections
 from hemaloop_faster_rcnn.arithmetic import Arithmetic, network_in_use
+from hemaloop_faster_rcnn.look import Look, look
 from hemaloop_faster_rcnn.magnification import better_magnification
 from hemaloop_faster_rcnn.resampling import to_network
+from hemaloop_faster_rcnn.stochastic import Passes, dropout_masks, stochastic_passes
 
 
-def checked_image(image: Any, index: int) -> NDArray[np.uint8]:
+def checked_images(images: Sequence[Any]) -> list[NDArray[np.uint8]]:
+    """Every image, once all are known to be images. Raises `ImageError` naming the one that is not."""
+    return [_checked(image, index) for index, image in enumerate(images)]
+
+
+def _checked(image: Any, index: int) -> NDArray[np.uint8]:
     """A writable contiguous array for torch. Raises `ImageError` where it is not uint8 (H, W, 3)."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
@@ -26,6 +35,18 @@ def checked_image(image: Any, index: int) -> NDArray[np.uint8]:
             f"image {index} of the batch: found {image.shape[0]} x {image.shape[1]} px, expected at least 1 x 1"
         )
     return image if image.flags.c_contiguous and image.flags.writeable else np.array(image, order="C")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """Every box of one image after NMS, by falling score, px of the image, and the look that they come from.
+
+    origins: int64 (D,), the proposal of `seen` that each box came from.
+    """
+
+    detections: Detections
+    origins: Tensor
+    seen: Look
 
 
 class Finder:
@@ -40,23 +61,34 @@ class Finder:
         self._usual_side = usual_side
         self._device = arithmetic.device
 
-    def find(self, image: NDArray[np.uint8]) -> Detections:
-        """Every box of one uint8 (H, W, 3) image after NMS, by falling score, px of the image."""
-        found, back = self._look(image, self._image_size)
-        factor = better_magnification(found, self._usual_side)
+    def find(self, image: NDArray[np.uint8]) -> Found:
+        """Everything on one uint8 (H, W, 3) image. Of two looks at other magnifications, the second is what counts."""
+        seen, detections, back = self._look(image, self._image_size)
+        factor = better_magnification(detections, self._usual_side)
         if factor != 1.0:
-            found, back = self._look(image, round(self._image_size * factor))
+            seen, detections, back = self._look(image, round(self._image_size * factor))
         height, width = image.shape[:2]
         corners = np.array([width, height, width, height], np.float32)
-        boxes = (found.boxes * back).clip(0, corners).astype(np.float32)
+        boxes = (detections.boxes * back).clip(0, corners).astype(np.float32)
         solid = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1)
-        order = np.flatnonzero(solid)[np.argsort(-found.scores[solid], kind="stable")]
-        return Detections(boxes[order], found.labels[order], found.scores[order])
+        order = np.flatnonzero(solid)[np.argsort(-detections.scores[solid], kind="stable")]
+        kept = Detections(boxes[order], detections.labels[order], detections.scores[order])
+        return Found(kept, seen.origins[torch.from_numpy(order)], seen)
 
-    def _look(self, image: NDArray[np.uint8], shorter_side: int) -> tuple[Detections, NDArray[np.float32]]:
-        """Boxes in px of the resized image, and the factors that bring them back."""
+    def _look(self, image: NDArray[np.uint8], shorter_side: int) -> tuple[Look, Detections, NDArray[np.float32]]:
+        """A look, its boxes in px of the resized image, and the factors that bring them back."""
         pixels, back = to_network(image, shorter_side)
-        with torch.inference_mode():
-            found = self._network([pixels.to(self._device)])[0]
-        boxes, labels, scores = (found[name].cpu().numpy() for name in ("boxes", "labels", "scores"))
-        return Detections(boxes.astype(np.float32), labels.astype(np.int64) - 1, scores.astype(np.float32)), back
+        seen = look(self._network, pixels.to(self._device))
+        boxes, labels, scores = (each.cpu().numpy() for each in (seen.boxes, seen.labels, seen.scores))
+        return seen, Detections(boxes.astype(np.float32), labels.astype(np.int64), scores.astype(np.float32)), back
+
+    def passes(self, found: Found, cells: NDArray[np.int64], count: int, dropout: float, seed: int) -> Passes:
+        """Stochastic passes of those detections of `found`, at the magnification that they were found at.
+
+        cells: int64 (M,), indices of detections. Two that came from one proposal are dropped alike.
+        """
+        origins, own = torch.unique(found.origins[torch.from_numpy(cells)], return_inverse=True)
+        first, second = dropout_masks(count, len(origins), found.seen.lower.shape[1], dropout, seed)
+        distinct = stochastic_passes(self._network, found.seen, origins, first, second)
+        rows = own.cpu().numpy()
+        return Passes(distinct.probabilities[:, rows], distinct.boxes[:, rows])

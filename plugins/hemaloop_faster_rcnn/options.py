@@ -16,11 +16,18 @@ PAPER_THRESHOLDS = {"Platelets": 0.55, "RBC": 0.70, "WBC": 0.80}
 
 BackboneName = Literal["resnet18_fpn", "resnet50_fpn", "mobilenet_v3_large_fpn", "vgg16"]
 
+RelevanceName = Literal["doubt", "paper", "paper_per_cell", "entropy", "margin", "bald", "random"]
+STOCHASTIC: frozenset[RelevanceName] = frozenset({"paper", "paper_per_cell", "bald"})
+"""Relevances that are measured by passes with dropout, so that a model trained without it has none."""
+
+SUBTYPES = "Sadafi et al. 2019"
+"""The paper on red-cell subtypes: "Multiclass deep active learning for detecting red blood cell subtypes"."""
+
 
 def parse_thresholds(text: str) -> dict[str, float]:
     """``"Platelets=0.55,RBC=0.70"`` as names and scores. Raises `ValueError` naming the part that cannot be read."""
     values: dict[str, float] = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
+    for part in split_names(text):
         name, separator, number = (piece.strip() for piece in part.rpartition("="))
         try:
             value = float(number)
@@ -30,6 +37,11 @@ def parse_thresholds(text: str) -> dict[str, float]:
             raise ValueError(f"found {part!r}, expected a label and a score in [0, 1] such as 'RBC=0.70'")
         values[name] = value
     return values
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """``"Teardrop, Microcyte"`` as names."""
+    return tuple(filter(None, (piece.strip() for piece in text.split(","))))
 
 
 class FasterRCNNOptions(PluginOptions):
@@ -43,9 +55,10 @@ class FasterRCNNOptions(PluginOptions):
         source="paper: coco",
     )
     frozen_backbone: bool = option(False, "keep the backbone as it is and train only what is on top of it")
-    recipe: Literal["default", "quick", "refine", "paper"] = option(
+    recipe: Literal["default", "quick", "study", "refine", "paper"] = option(
         "default",
         "how to train: default (AdamW, stain and scale augmentation), quick (a few minutes, for demonstrations), "
+        "study (a few minutes however few or many the images, for comparing many trainings), "
         "refine (a few gentle epochs for weights that know cells already), "
         "paper (SGD, momentum 0.9, no augmentation)",
     )
@@ -80,6 +93,79 @@ class FasterRCNNOptions(PluginOptions):
     precision: Literal["auto", "float32", "bfloat16"] = option(
         "auto", "arithmetic of the convolutions: auto uses bfloat16 where the processor has it"
     )
+
+    dropout: float = option(
+        0.0,
+        "share of the box head's units that a training drops, and that stochastic passes drop again; 0 trains without, "
+        "and such a model has no relevance paper, paper_per_cell or bald",
+        ge=0,
+        le=0.9,
+        source="Gal and Ghahramani 2016: 0.5",
+    )
+    relevance: RelevanceName = option(
+        "doubt",
+        "what makes an image worth labelling: doubt (expected number of boxes that a person would overturn), paper "
+        "(uncertain and rare cells, counted), paper_per_cell (the same a cell), entropy, margin or bald (summed over "
+        "cells), or random; paper, paper_per_cell and bald need a model trained with dropout",
+        source=f"{SUBTYPES}: paper",
+    )
+    passes: int = option(20, "stochastic passes an image, two or more", unit="passes", le=200, source=SUBTYPES)
+    alpha: float = option(
+        0.80,
+        "a cell's class is uncertain where at most this share of the passes agrees on it",
+        ge=0,
+        le=1,
+        source=f"{SUBTYPES}, equation 8",
+    )
+    beta: float = option(
+        0.90,
+        "a cell's box is uncertain where the boxes of its passes overlap (mean IoU) by at most this",
+        ge=0,
+        le=1,
+        source=f"{SUBTYPES}, equation 8",
+    )
+    gamma: float = option(
+        10.0, "weight of a cell that may be rare", unit="uncertain cells", ge=0, source=f"{SUBTYPES}, equation 8"
+    )
+    rare_above: float = option(
+        0.2,
+        "probability of a rare class above which a cell may be rare",
+        ge=0,
+        le=1,
+        source=f"{SUBTYPES}, equation 7",
+    )
+    rare_classes: str = option(
+        "auto",
+        "labels of rare cells, such as 'Teardrop,Microcyte'; auto: those with fewer than half of an even share of the "
+        "training boxes; none",
+    )
+
+    @field_validator("passes")
+    @classmethod
+    def _enough_passes(cls, passes: int) -> int:
+        if passes < 2:
+            raise ValueError(
+                f"the detection uncertainty U^d (equation 5) compares passes, so it is undefined for {passes}; "
+                "expected 2 or more"
+            )
+        return passes
+
+    @field_validator("rare_classes")
+    @classmethod
+    def _some_class(cls, text: str) -> str:
+        if not split_names(text):
+            raise ValueError("expected auto, none, or labels such as 'Teardrop,Microcyte'")
+        return text
+
+    @property
+    def named_rare_classes(self) -> tuple[str, ...]:
+        """The labels that `rare_classes` names; none for auto and none."""
+        return () if self.rare_classes in ("auto", "none") else split_names(self.rare_classes)
+
+    @property
+    def named_thresholds(self) -> dict[str, float]:
+        """The labels that `thresholds` names, and their scores."""
+        return {} if self.thresholds in ("paper", "fit", "none") else parse_thresholds(self.thresholds)
 
     @field_validator("thresholds")
     @classmethod

@@ -60,9 +60,10 @@ def _file(path: Path) -> Weights:
     return loaded
 
 
-def apply_weights(network: nn.Module, weights: Weights, source: str) -> None:
+def apply_weights(network: nn.Module, weights: Weights, source: str) -> tuple[str, ...]:
     """Copy what fits into `network`: all of a backbone, and those parts of a head that have the same shape.
 
+    Names the parts that are of another shape in the weights, as the class layers of other labels are: they begin anew.
     weights: of a whole detector (``backbone.body.…``) or of a classifier with that body. Raises `StoreError` where the
     backbone does not fit.
     """
@@ -85,3 +86,4 @@ def apply_weights(network: nn.Module, weights: Weights, source: str) -> None:
             "backbone; use the weights of this backbone"
         )
     target.load_state_dict({**state, **fitting})
+    return tuple(name for name, value in named.items() if name in state and state[name].shape != value.shape)

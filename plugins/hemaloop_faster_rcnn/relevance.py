@@ -1,53 +1,125 @@
-"""How much an image is worth labelling: the number of its boxes that a person would probably overturn."""
+"""How much an image is worth labelling: the strategies by name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hemaloop.evaluation.detection import intersection_over_union
 from hemaloop.plugin import Detections, ReviewMark
-from hemaloop_faster_rcnn.thresholds import shown
-
-DOUBT_TO_REVIEW = 0.2
-"""A shown box that is wrong with at least this probability is marked."""
-
-SAME_PLACE = 0.5
-"""IoU from which two boxes of different classes claim the same cell."""
+from hemaloop_faster_rcnn import paper
+from hemaloop_faster_rcnn.acquisition import bald, entropy, margin
+from hemaloop_faster_rcnn.doubt import expected_doubtful, review_marks
+from hemaloop_faster_rcnn.options import FasterRCNNOptions, RelevanceName
+from hemaloop_faster_rcnn.stochastic import Passes
 
 
-def doubt(detections: Detections, thresholds: Sequence[float]) -> NDArray[np.float64]:
-    """Probability, (N,), that showing or hiding each box is wrong, taking its score s for the probability of a cell.
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What is known of one image.
 
-    A box that is shown (s ≥ t) is wrong with 1 - s, one that is hidden (s < t) with s: largest near the threshold t.
+    cells: the M detections that are shown. found: all detections. probabilities: float64 (M, classes) of the cells in
+    the plain prediction, the background first. passes: of the cells, None where the model has no dropout. thresholds:
+    (C,), one a label. rare: labels. seed: from the content of the image.
     """
-    scores = detections.scores.astype(np.float64)
-    return np.where(shown(detections, thresholds), 1 - scores, scores)
+
+    cells: Detections
+    found: Detections
+    probabilities: NDArray[np.float64]
+    passes: Passes | None
+    thresholds: Sequence[float]
+    labels: Sequence[str]
+    rare: Sequence[str]
+    seed: int
+
+    @property
+    def doubtful(self) -> tuple[ReviewMark, ...]:
+        """Cells that a person would probably overturn."""
+        return review_marks(self.cells, self.found, self.thresholds, self.labels)
+
+    @property
+    def measured(self) -> Passes:
+        """The passes. Raises `ValueError` where there are none."""
+        if self.passes is None:
+            raise ValueError("found no stochastic passes; they need a model trained with dropout")
+        return self.passes
 
 
-def expected_doubtful(detections: Detections, thresholds: Sequence[float], labels: Sequence[str]) -> dict[str, float]:
-    """Expected number of boxes of each class to be removed or added: the sum of `doubt` over its boxes."""
-    doubts = doubt(detections, thresholds)
-    return {label: float(doubts[detections.labels == index].sum()) for index, label in enumerate(labels)}
+@dataclass(frozen=True, slots=True)
+class Relevance:
+    """value: finite, ≥ 0, in the unit of its strategy. parts: what it is made of. marks: cells to look at."""
+
+    value: float
+    parts: dict[str, float]
+    marks: tuple[ReviewMark, ...]
 
 
-def review_marks(
-    visible: Detections, unfiltered: Detections, thresholds: Sequence[float], labels: Sequence[str]
-) -> tuple[ReviewMark, ...]:
-    """Shown boxes with a doubtful score, or of which another class claims the place. Indices into `visible`."""
-    doubts = doubt(visible, thresholds)
-    overlaps = intersection_over_union(visible.boxes, unfiltered.boxes)  # (shown, all)
+def by_doubt(evidence: Evidence, options: FasterRCNNOptions) -> Relevance:  # noqa: ARG001
+    """Expected number of boxes that a person would overturn; the parts are its classes."""
+    parts = expected_doubtful(evidence.found, evidence.thresholds, evidence.labels)
+    return Relevance(sum(parts.values()), parts, evidence.doubtful)
+
+
+def by_paper(evidence: Evidence, options: FasterRCNNOptions) -> Relevance:
+    """R_img of the paper, in uncertain cells."""
+    passes = evidence.measured
+    u_c, u_d = paper.classification_uncertainty(passes.classes), paper.detection_uncertainty(passes.boxes)
+    rare = [evidence.labels.index(label) + 1 for label in evidence.rare]
+    u_r = paper.rare_class(evidence.probabilities, rare, options.rare_above)
+    value = paper.image_relevance(u_c, u_d, u_r, options.alpha, options.beta, options.gamma)
+    unsure_class, unsure_box = u_c <= options.alpha, u_d <= options.beta
+    named = {"uncertain_class": unsure_class, "uncertain_box": unsure_box, "rare": u_r}
     marks = []
-    for index, label in enumerate(visible.labels.tolist()):
-        rivals = (overlaps[index] >= SAME_PLACE) & (unfiltered.labels != label) & (unfiltered.scores >= DOUBT_TO_REVIEW)
-        if rivals.any():
-            rival = int(np.flatnonzero(rivals)[np.argmax(unfiltered.scores[rivals])])
-            reason = f"perhaps {labels[unfiltered.labels[rival]]} ({unfiltered.scores[rival]:.0%})"
-        elif doubts[index] >= DOUBT_TO_REVIEW:
-            reason = f"unsure ({visible.scores[index]:.0%})"
-        else:
-            continue
-        marks.append(ReviewMark(index, reason))
-    return tuple(marks)
+    for cell in range(len(evidence.cells)):
+        reasons = ["uncertain box"] if unsure_box[cell] else []
+        reasons += ["uncertain class"] if unsure_class[cell] else []
+        reasons += [_maybe_rare(evidence, rare, cell)] if u_r[cell] else []
+        marks += [ReviewMark(cell, "; ".join(reasons))] if reasons else []
+    return Relevance(value, {name: float(cells.sum()) for name, cells in named.items()}, tuple(marks))
+
+
+def _maybe_rare(evidence: Evidence, rare: Sequence[int], cell: int) -> str:
+    likeliest = max(rare, key=lambda column: float(evidence.probabilities[cell, column]))
+    return f"maybe rare: {evidence.labels[likeliest - 1]} ({evidence.probabilities[cell, likeliest]:.0%})"
+
+
+def by_entropy(evidence: Evidence, options: FasterRCNNOptions) -> Relevance:  # noqa: ARG001
+    """Entropy of the classes, summed over cells, nats."""
+    return Relevance(float(entropy(evidence.probabilities).sum()), {}, evidence.doubtful)
+
+
+def by_margin(evidence: Evidence, options: FasterRCNNOptions) -> Relevance:  # noqa: ARG001
+    """How close the second class comes to the first, summed over cells, in cells that are a tie."""
+    return Relevance(float(margin(evidence.probabilities).sum()), {}, evidence.doubtful)
+
+
+def by_bald(evidence: Evidence, options: FasterRCNNOptions) -> Relevance:  # noqa: ARG001
+    """Mutual information of classes and weights, summed over cells, nats."""
+    return Relevance(float(bald(evidence.measured.probabilities).sum()), {}, evidence.doubtful)
+
+
+def by_chance(evidence: Evidence, options: FasterRCNNOptions) -> Relevance:  # noqa: ARG001
+    """A number in [0, 1) that depends on the content of the image alone."""
+    return Relevance(float(np.random.default_rng(evidence.seed).random()), {}, evidence.doubtful)
+
+
+STRATEGIES: dict[RelevanceName, Callable[[Evidence, FasterRCNNOptions], Relevance]] = {
+    "doubt": by_doubt,
+    "paper": by_paper,
+    "paper_per_cell": by_paper,
+    "entropy": by_entropy,
+    "margin": by_margin,
+    "bald": by_bald,
+    "random": by_chance,
+}
+
+
+def relevance(evidence: Evidence, options: FasterRCNNOptions) -> Relevance:
+    """As `options.relevance` asks; whatever that is, the parts tell the number of cells and the relevance a cell."""
+    found = STRATEGIES[options.relevance](evidence, options)
+    cells = len(evidence.cells)
+    per_cell = paper.relevance_per_cell(found.value, cells)
+    value = per_cell if options.relevance == "paper_per_cell" else found.value
+    return Relevance(value, {**found.parts, "cells": float(cells), "per_cell": per_cell}, found.marks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
 
@@ -93,9 +94,18 @@ def batches(smears: Sequence[Smear], recipe: Recipe, seed: int, epoch: int, sett
     order = np.random.default_rng((seed, epoch)).permutation(len(smears))
     order = np.resize(order, max(len(order), recipe.batch_size))  # fewer smears than a batch: each several times
     strength = recipe.settling if settled else recipe.exploring
-    for first in range(0, len(order), recipe.batch_size):
+
+    def batch(first: int) -> list[Picture]:
         places = range(first, min(first + recipe.batch_size, len(order)))
-        yield [_picture(smears, int(order[place]), recipe, strength, (seed, epoch, place, 1)) for place in places]
+        return [_picture(smears, int(order[place]), recipe, strength, (seed, epoch, place, 1)) for place in places]
+
+    # One batch is made while the network learns from the one before it.
+    with ThreadPoolExecutor(1, thread_name_prefix="pictures") as ahead:
+        coming = ahead.submit(batch, 0)
+        for first in range(recipe.batch_size, len(order), recipe.batch_size):
+            ready, coming = coming, ahead.submit(batch, first)
+            yield ready.result()
+        yield coming.result()
 
 
 def _picture(smears: Sequence[Smear], index: int, recipe: Recipe, strength: Strength, seed: tuple[int, ...]) -> Picture:
@@ -116,7 +126,11 @@ def step(
     """One step of the optimiser; the four losses. Label 0 is the background, so ours begin at 1."""
     images = [picture.pixels.to(arithmetic.device) for picture in batch]
     targets = [
-        {"boxes": picture.boxes.to(arithmetic.device), "labels": picture.labels.to(arithmetic.device) + 1}
+        {
+            "boxes": picture.boxes.to(arithmetic.device),
+            "labels": picture.labels.to(arithmetic.device) + 1,
+            "ignore": picture.ignore.to(arithmetic.device),
+        }
         for picture in batch
     ]
     losses: dict[str, Tensor] = network(images, targets)

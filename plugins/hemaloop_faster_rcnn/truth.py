@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,11 +20,15 @@ BARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Smear:
-    """One training image: pixels uint8 (H, W, 3), boxes float32 (N, 4) px, labels int64 (N,)."""
+    """One training image: pixels uint8 (H, W, 3), boxes float32 (N, 4) px, labels int64 (N,).
+
+    ignore: float32 (K, 4) px, neither cell nor background.
+    """
 
     pixels: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
+    ignore: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +51,17 @@ def checked_truth(example: Example, classes: int) -> Detections:
     return truth
 
 
-def usable_boxes(truth: Detections, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def looks_bare(image: NDArray[np.uint8], truth: Detections, ignore: NDArray[np.float32]) -> bool:
+    """Whether most of what is stained lies outside every box and every ignore region."""
+    covered = Detections.truth(np.concatenate([truth.boxes, ignore]), np.zeros(len(truth) + len(ignore)))
+    return uncovered_share(image, covered) > BARE
+
+
+def usable_boxes(drawn: NDArray[np.float32], height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Boxes cut to the image, and which of them have an area of a pixel or more and finite corners."""
     corners = np.array([width, height, width, height], np.float32)
-    finite = np.asarray(np.isfinite(truth.boxes).all(axis=1))
-    boxes = np.where(finite[:, None], truth.boxes, 0).clip(0, corners).astype(np.float32)
+    finite = np.asarray(np.isfinite(drawn).all(axis=1))
+    boxes = np.where(finite[:, None], drawn, 0).clip(0, corners).astype(np.float32)
     sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf)
     return boxes, np.asarray(finite & (sides >= 1), bool)
 
@@ -80,12 +90,13 @@ def read_training_set(examples: Sequence[Example], labels: Sequence[str], longes
     for example in (examples[index] for index in range(len(examples))):
         truth = checked_truth(example, len(labels))
         height, width = example.image.shape[:2]
-        boxes, usable = usable_boxes(truth, height, width)
+        boxes, usable = usable_boxes(truth.boxes, height, width)
+        ignore, seen = usable_boxes(example.ignore, height, width)
         if not usable.all():
             flawed.append(f"{example.key} ({int((~usable).sum())})")
         pixels = _shrunk(example.image, longest_use)
         factor = np.array([pixels.shape[1] / width, pixels.shape[0] / height] * 2, np.float32)
-        smears.append(Smear(pixels, boxes[usable] * factor, truth.labels[usable]))
+        smears.append(Smear(pixels, boxes[usable] * factor, truth.labels[usable], ignore[seen] * factor))
         keys.append(example.key)
     if not any(len(smear.labels) for smear in smears):
         raise DatasetError(f"training set: found no box on any of {len(smears)} images; draw some and train again")
@@ -100,7 +111,7 @@ def _unlabelled(smears: Sequence[Smear], labels: Sequence[str]) -> dict[int, str
     return {
         suspicion.index: suspicion.label
         for suspicion in unlabelled_looking(truths, labels)
-        if uncovered_share(smears[suspicion.index].pixels, truths[suspicion.index]) > BARE
+        if looks_bare(smears[suspicion.index].pixels, truths[suspicion.index], smears[suspicion.index].ignore)
     }
 
 

@@ -16,11 +16,13 @@ from hemaloop.evaluation.detection import (
     best_unused,
     envelope_area,
     evaluate_detections,
-    intersection_over_union,
     nearest,
     paper_average_precision,
     raw_area,
+    weighted_precision,
 )
+from hemaloop.evaluation.ignored import judged, judged_of_each
+from hemaloop.evaluation.overlap import intersection_over_union, share_inside
 from hemaloop.plugin import Detections
 
 
@@ -185,6 +187,87 @@ def test_no_detection_at_all_scores_zero() -> None:
     assert paper_average_precision([Detections.truth([A], [0])], [Detections.empty()], 0).ap == 0.0
 
 
+def test_weighted_precision_by_hand() -> None:
+    # equation 9: (30 * 0.9 + 10 * 0.5) / (30 + 10) = 32 / 40
+    assert weighted_precision({"D": 0.9, "S.D": 0.5}, {"D": 30, "S.D": 10}) == pytest.approx(0.8)
+
+
+def test_weighted_precision_leaves_out_a_class_without_truth_whatever_was_detected_of_it() -> None:
+    assert weighted_precision({"D": 0.9, "S.D": math.nan}, {"D": 30, "S.D": 70}) == pytest.approx(0.9)
+
+
+def test_weighted_precision_is_zero_where_nothing_was_detected_and_has_no_value_without_truth() -> None:
+    assert weighted_precision({"D": 0.0}, {"D": 0}) == 0.0
+    assert math.isnan(weighted_precision({"D": math.nan}, {"D": 4}))
+
+
+def test_the_report_weighs_by_cells_shown_and_by_cells_in_truth() -> None:
+    # class 0: 1 of 1 found, AP 1; class 1: 1 of 3 found, AP 1/3; shown: 1 and 2
+    truths = [Detections.truth([A, B, C, (60, 60, 70, 70)], [0, 1, 1, 1])]
+    detections = [found((A, 0, 0.9), (B, 1, 0.8), (NOWHERE, 1, 0.7))]
+    report = evaluate_detections(truths, detections, ["RBC", "WBC"], coco=False)
+    assert report.weighted_precision == pytest.approx((1 * 1 + 2 / 3) / 3)
+    assert report.weighted_precision_true == pytest.approx((1 * 1 + 3 / 3) / 4)
+    assert report.figures()["weighted_precision"] == report.weighted_precision
+    assert report.figures()["weighted_precision_true"] == report.weighted_precision_true
+
+
+# -- ignore regions
+
+REGION = boxes((60, 60, 90, 90))
+
+
+def test_share_inside_is_of_the_own_area_and_adds_up_over_regions() -> None:
+    regions = boxes((0, 0, 10, 5), (0, 5, 5, 10))
+    assert share_inside(boxes(A, (5, 5, 5, 9), B), regions).tolist() == pytest.approx([0.75, 0, 0])
+    assert share_inside(boxes(A), boxes()).tolist() == [0]
+
+
+def test_what_lies_in_an_ignore_region_is_neither_right_nor_wrong_in_any_figure() -> None:
+    truths = [Detections.truth([A, B], [0, 0])]
+    inside = ((70.0, 70.0, 80.0, 80.0), 0, 0.95)
+    with_it, without = [found(inside, (A, 0, 0.9), (B, 0, 0.8))], [found((A, 0, 0.9), (B, 0, 0.8))]
+    report = evaluate_detections(truths, with_it, ["RBC"], ignored=[REGION])
+    expected = evaluate_detections(truths, without, ["RBC"])
+    assert report.left_out == 1
+    assert report.figures() == {**expected.figures(), "left_out": 1.0}
+    assert evaluate_detections(truths, with_it, ["RBC"], coco=False).map50 < 1.0
+
+
+def test_half_inside_is_left_out_and_less_is_not() -> None:
+    half, less = (55.0, 70.0, 65.0, 80.0), (54.0, 70.0, 64.0, 80.0)
+    assert len(judged(Detections.empty(), found((half, 0, 0.9)), REGION)) == 0
+    assert len(judged(Detections.empty(), found((less, 0, 0.9)), REGION)) == 1
+
+
+def test_on_a_labelled_cell_every_detection_counts_however_far_a_region_reaches() -> None:
+    truth = Detections.truth([A], [0])
+    double, wrong_class = ((0.0, 0.0, 10.0, 9.0), 0, 0.8), (A, 1, 0.7)
+    everywhere = boxes((0, 0, 100, 100))
+    kept = judged(truth, found((A, 0, 0.9), double, wrong_class, (B, 0, 0.6)), everywhere)
+    assert kept.scores.tolist() == pytest.approx([0.9, 0.8, 0.7])
+
+
+def test_no_region_changes_nothing() -> None:
+    truths = [Detections.truth([A, B], [0, 0])]
+    detections = [found((A, 0, 0.9), (NOWHERE, 0, 0.8))]
+    plain = evaluate_detections(truths, detections, ["RBC"], coco=False)
+    assert evaluate_detections(truths, detections, ["RBC"], ignored=[boxes()], coco=False).figures() == plain.figures()
+
+
+def test_counts_are_of_what_is_shown_outside_the_regions() -> None:
+    truths = [Detections.truth([A], [0])]
+    detections = [found((A, 0, 0.9), (NOWHERE, 0, 0.8))]
+    report = evaluate_detections(truths, detections, ["RBC"], shown=detections, ignored=[REGION], coco=False)
+    assert report.counts["RBC"].detected == 1
+    assert report.counts["RBC"].error_per_image == 0
+
+
+def test_regions_for_another_number_of_images_are_refused() -> None:
+    with pytest.raises(DatasetError, match="1 truths, 1 predictions and ignore regions of 0 images"):
+        judged_of_each([Detections.empty()], [Detections.empty()], [])
+
+
 corner = st.integers(0, 30)
 box = st.tuples(corner, corner, st.integers(1, 20), st.integers(1, 20)).map(
     lambda c: (float(c[0]), float(c[1]), float(c[0] + c[2]), float(c[1] + c[3]))
@@ -206,6 +289,15 @@ def test_average_precision_lies_between_zero_and_one_and_recall_never_falls(
             assert (np.diff(curve.recall) >= 0).all()
         else:
             assert math.isnan(curve.ap)
+
+
+@settings(max_examples=60, deadline=None)
+@given(image_truth, image_found, st.lists(box, max_size=4))
+def test_ignoring_never_lowers_precision(truth: Detections, some: Detections, rows: list[tuple[float, ...]]) -> None:
+    plain = average_precision([truth], [some], 0)
+    ignoring = average_precision([truth], judged_of_each([truth], [some], [boxes(*rows)]), 0)
+    if plain.truths:
+        assert ignoring.ap >= plain.ap - 1e-12
 
 
 @settings(max_examples=60, deadline=None)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from hemaloop.errors import DatasetError, ImageError
 from hemaloop.formats import detect_format, examples, read_dataset
-from hemaloop.formats.items import check_box
+from hemaloop.formats.checking import check_box
 from real_smears import CBC, needs_cbc
 
 WIDTH, HEIGHT = 80, 60
@@ -208,6 +208,7 @@ def test_the_same_content_has_the_same_key_and_is_reported(tmp_path: Path) -> No
         ((40, 30, 8, 6), (8, 6, 40, 30), "was inverted"),
         ((-5, -5, 20, 20), (0, 0, 20, 20), "reaches outside"),
         ((90, 10, 120, 20), None, "lies outside"),
+        ((-1e39, 10, -2, 20), None, "lies outside"),
         ((70, 10, 120, 20), (70, 10, 80, 20), "cut at its edge"),
         (("nan", 1, 2, 3), None, "not a number"),
         (("inf", 1, 2, 3), None, "not a number"),
@@ -341,6 +342,14 @@ def test_a_bad_yolo_line_is_named_and_the_others_count(line: str, says: str, tmp
     assert says in str(dataset.faults[0])
 
 
+def test_a_yolo_file_that_is_no_text_leaves_out_its_image_and_is_not_learned_as_empty(tmp_path: Path) -> None:
+    make_yolo(tmp_path)
+    (tmp_path / "labels" / "a.txt").write_bytes(b"\xff\xfe\x00")
+    dataset = read_dataset(tmp_path)
+    assert [item.path.name for item in dataset.items] == ["b.png"]
+    assert "cannot be read as text" in str(dataset.faults[0])
+
+
 def test_yolo_without_class_names_says_what_to_add(tmp_path: Path) -> None:
     make_yolo(tmp_path / "set")
     (tmp_path / "set" / "classes.txt").unlink()
@@ -384,7 +393,6 @@ def test_a_coco_list_that_is_none_is_refused(name: str, tmp_path: Path) -> None:
         ({"bbox": [1, 2, 3]}, "expected image_id, category_id and bbox"),
         ({"bbox": None}, "expected image_id, category_id and bbox"),
         ({"bbox": ["a", 2, 3, 4]}, "expected image_id, category_id and bbox"),
-        ({"iscrowd": 1}, "marks a crowd"),
         ({"bbox": [1, 2, 0, 4]}, "has no area"),
         ({"bbox": [30, 30, -10, -10]}, "was inverted"),
     ],
@@ -396,6 +404,38 @@ def test_a_bad_coco_annotation_is_named_and_the_others_count(change: dict[str, A
     path.write_text(json.dumps(content))
     dataset = read_dataset(path)
     assert "WBC" in dataset.items[0].names
+    assert says in str(dataset.faults[0])
+
+
+def test_a_crowd_is_an_ignore_region_and_no_cell(tmp_path: Path) -> None:
+    path = make_coco(tmp_path)
+    content = coco_content()
+    content["annotations"][0]["iscrowd"] = 1
+    path.write_text(json.dumps(content))
+    dataset = read_dataset(path)
+    assert dataset.faults == ()
+    assert dataset.items[0].names == ("WBC",)
+    assert dataset.items[0].ignore.tolist() == [[8, 6, 40, 30]]
+    assert examples(dataset, ("WBC",))[0].ignore.tolist() == [[8, 6, 40, 30]]
+    assert dataset.items[1].ignore.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("bbox", "kept", "says"),
+    [
+        ([60, 40, 40, 40], [[60, 40, 80, 60]], "ignore region 0 reaches outside"),
+        ([1, 2, 0, 4], [], "ignore region 0 has no area"),
+    ],
+)
+def test_a_bad_ignore_region_is_mended_or_left_out_and_named(
+    bbox: list[float], kept: list[list[float]], says: str, tmp_path: Path
+) -> None:
+    path = make_coco(tmp_path)
+    content = coco_content()
+    content["annotations"][0].update(iscrowd=1, bbox=bbox)
+    path.write_text(json.dumps(content))
+    dataset = read_dataset(path)
+    assert dataset.items[0].ignore.tolist() == kept
     assert says in str(dataset.faults[0])
 
 

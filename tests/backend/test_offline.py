@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import pytest
 import typer
@@ -21,37 +20,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import stub_plugin
+from blobs import Cells, write_blobs, write_image
 from hemaloop.cli import offline
 from hemaloop.cli.offline_training import split
+from hemaloop.dataset import split_of
 from hemaloop.errors import DatasetError, HemaloopError
 from hemaloop.formats import read_dataset
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "hemaloop"]
-
-
-Cells = list[tuple[int, int, int, int, str]]
-
-
-def write_image(folder: Path, name: str, drawn: Cells, labelled: Cells) -> None:
-    """An image with VOC boxes of some of its cells."""
-    for part in ("Annotations", "Images"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    Image.fromarray(stub_plugin.draw(drawn)).save(folder / "Images" / f"{name}.png")
-    objects = "".join(
-        f"<object><name>{escape(colour)}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin>"
-        f"<xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
-        for x1, y1, x2, y2, colour in labelled
-    )
-    (folder / "Annotations" / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
-
-
-def write_blobs(folder: Path, count: int, first: int = 0, names: dict[str, str] | None = None) -> Path:
-    """A VOC folder of images that the stub family understands."""
-    for seed in range(first, first + count):
-        cells = stub_plugin.random_cells(seed)
-        write_image(folder, f"{seed:03d}", cells, [(*cell[:4], (names or {}).get(cell[4], cell[4])) for cell in cells])
-    return folder
 
 
 def environment() -> dict[str, str]:
@@ -291,6 +268,57 @@ def test_the_split_depends_on_content_alone_and_both_sides_have_images(tmp_path:
     assert all(split(items[:2], share)[side] for share in (0.02, 0.5) for side in (0, 1))
     with pytest.raises(DatasetError, match="two different"):
         split([items[0], items[0]], 0.2)
+
+
+def test_what_tests_is_not_learned_from_and_alone_evaluated(tmp_path: Path) -> None:
+    items = read_dataset(write_blobs(tmp_path / "blobs", 12)).items
+    testing = {item.key for item in items if split_of(item.key, gate=0.4) == "gate"}
+    assert 0 < len(testing) < 12
+    done = train(Path("blobs"), "--test", 0.4, cwd=tmp_path)
+    assert done.status == 0, done.said
+    manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
+    assert {*manifest["train"], *manifest["tune"]} == {item.key for item in items} - testing
+    done = hemaloop("evaluate", "model", "blobs", "--test", 0.4, cwd=tmp_path)
+    assert done.status == 0, done.said
+    assert "were used to train" not in done.said
+    assert json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())["images"] == len(testing)
+
+
+def test_a_test_share_that_leaves_no_image_is_refused(trained: Path) -> None:
+    write_blobs(trained / "single", 1)
+    (key,) = (item.key for item in read_dataset(trained / "single").items)
+    command, side = ("train", "learn from") if split_of(key, gate=0.5) == "gate" else ("evaluate", "test on")
+    given = ("single", "--family", "stub") if command == "train" else ("model", "single")
+    done = hemaloop(command, *given, "--test", 0.5, "--out", "never", cwd=trained)
+    assert f"--test 0.5: leaves none of 1 images of single to {side}" in done.said
+    assert not (trained / "never").exists()
+
+
+def test_ignore_regions_are_told_and_boxes_in_them_count_nowhere(trained: Path, tmp_path: Path) -> None:
+    cells = stub_plugin.random_cells(3, count=4)
+    Image.fromarray(stub_plugin.draw(cells)).save(tmp_path / "a.png")
+    names = sorted({cell[4] for cell in cells})
+    content = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "categories": [{"id": index, "name": name} for index, name in enumerate(names)],
+        "annotations": [
+            {
+                "image_id": 1,
+                "category_id": names.index(colour),
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "iscrowd": int(index == 0),
+            }
+            for index, (x1, y1, x2, y2, colour) in enumerate(cells)
+        ],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    done = hemaloop("evaluate", trained / "model", "boxes.json", cwd=tmp_path)
+    assert done.status == 0, done.said
+    assert "1 ignore region(s), of which the truth says nothing" in done.said
+    assert "1 box(es) lie where the truth says nothing and count nowhere" in done.said
+    figures = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())["figures"]
+    assert figures["map50"] == figures["weighted_precision"] == figures["weighted_precision_true"] == 1.0
+    assert figures["left_out"] == 1
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "describe"])

@@ -77,6 +77,17 @@ def test_the_better_one_is_promoted() -> None:
     assert "mAP 1.0000 on 6 gate images against 0.5000 of the live model: better" in verdict.why
 
 
+def test_a_box_where_the_truth_says_nothing_costs_neither_model_anything() -> None:
+    extra = Detections(
+        np.array([[10, 0, 20, 10], *TRUTH.boxes], np.float32), np.array([0, 0, 1]), np.array([1, 0.9, 0.8], np.float32)
+    )
+    ignore = np.array([[10, 0, 20, 10]], np.float32)
+    told = [Example(IMAGE, TRUTH, str(number), ignore) for number in range(6)]
+    verdict = judge(Oracle(extra), Oracle(extra), told, needed=5)
+    assert verdict.candidate["map50"] == verdict.incumbent["map50"] == 1.0
+    assert judge(Oracle(extra), None, gate(6), needed=5).candidate["map50"] < 1.0
+
+
 @pytest.mark.parametrize(("candidate", "incumbent"), [(TRUTH, TRUTH), (HALF, TRUTH), (HALF, HALF)])
 def test_ties_and_losses_are_kept(candidate: Detections, incumbent: Detections) -> None:
     verdict = judge(Oracle(candidate), Oracle(incumbent), gate(6), needed=5)

@@ -54,6 +54,13 @@ def test_the_uncovered_share_falls_as_boxes_are_drawn() -> None:
     assert shares[2] < 0.1
 
 
+def test_ignore_regions_cover_like_boxes() -> None:
+    smear = render_smear(3)
+    assert uncovered_share(smear.image, Detections.empty(), smear.detections.boxes) == uncovered_share(
+        smear.image, smear.detections
+    )
+
+
 def test_an_empty_field_has_nothing_uncovered() -> None:
     assert uncovered_share(np.full((60, 80, 3), 200, np.uint8), Detections.empty()) == 0.0
 

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-MODULES = ("overhead", "webhooks", "predicting", "push")
+MODULES = ("overhead", "webhooks", "predicting", "push", "relevance")
 REPORT = Path("reports/benchmarks.json")
 
 

@@ -15,6 +15,7 @@ BREAKERS = {
     "check_unfitted_is_refused": whole_image.Guesser,
     "check_relevance_is_a_number": whole_image.Negative,
     "check_batch_does_not_matter": whole_image.Moody,
+    "check_features_are_comparable": whole_image.Crowded,
     "check_inputs_are_untouched": whole_image.Scribbler,
     "check_global_random_state_is_untouched": whole_image.Gambler,
     "check_no_example_is_an_error": whole_image.Nothing,
@@ -32,6 +33,9 @@ BREAKERS = {
     "check_predict_is_thread_safe": whole_image.Crosstalk,
 }
 MORE_BREAKERS = [
+    ("check_features_are_comparable", whole_image.Sized),
+    ("check_features_are_comparable", whole_image.Halved),
+    ("check_features_are_comparable", whole_image.Dark),
     ("check_predictions_are_well_formed", whole_image.OutsideBox),
     ("check_predictions_are_well_formed", whole_image.DoubleBox),
     ("check_relevance_is_a_number", whole_image.WrongMark),

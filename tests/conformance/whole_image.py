@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -112,6 +113,48 @@ class Moody(WholeImage):
     def score(self, images: Sequence[Image]) -> list[Scored]:
         scored = super().score(images)
         return [Scored(s.prediction, float(len(images))) for s in scored]
+
+
+class _Featured(WholeImage):
+    """Gives features, such as `_features` makes them."""
+
+    def score(self, images: Sequence[Image]) -> list[Scored]:
+        return [
+            replace(one, features=self._features(image, images))
+            for one, image in zip(super().score(images), images, strict=True)
+        ]
+
+    def _features(self, image: Image, batch: Sequence[Image]) -> Any:
+        raise NotImplementedError
+
+
+class Crowded(_Featured):
+    """Features that depend on the batch."""
+
+    def _features(self, image: Image, batch: Sequence[Image]) -> Any:
+        return np.full(2, len(batch), np.float32)
+
+
+class Sized(_Featured):
+    """As many features as the image has rows."""
+
+    def _features(self, image: Image, batch: Sequence[Image]) -> Any:
+        return image.mean(axis=(1, 2), dtype=np.float32)
+
+
+class Halved(_Featured):
+    """Features of another type."""
+
+    def _features(self, image: Image, batch: Sequence[Image]) -> Any:
+        return image.mean(axis=(0, 1))
+
+
+class Dark(_Featured):
+    """Features that are not finite for some images."""
+
+    def _features(self, image: Image, batch: Sequence[Image]) -> Any:
+        with np.errstate(all="ignore"):
+            return (np.zeros(3) / image.std()).astype(np.float32)
 
 
 class Negative(WholeImage):

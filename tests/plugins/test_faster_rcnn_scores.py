@@ -8,8 +8,8 @@ import pytest
 from hemaloop.errors import OptionError
 from hemaloop.plugin import Detections
 from hemaloop_faster_rcnn import FasterRCNN, FasterRCNNOptions
+from hemaloop_faster_rcnn.doubt import doubt, expected_doubtful, review_marks
 from hemaloop_faster_rcnn.options import parse_thresholds
-from hemaloop_faster_rcnn.relevance import doubt, expected_doubtful, review_marks
 from hemaloop_faster_rcnn.thresholds import fit_thresholds, operating_thresholds, shown
 
 LABELS = ("RBC", "WBC", "Platelets")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-_FORMATS = "a Pascal VOC or YOLO folder, a COCO .json file, or Label Studio's JSON export"
+if TYPE_CHECKING:
+    from hemaloop.formats import PointRules
+
+_FORMATS = "a Pascal VOC or YOLO folder, a COCO .json file, Label Studio's JSON export, or a folder of points on cells"
 _MODEL = "A folder that [bold]hemaloop train[/] wrote, or [bold]starter:cbc[/] for the weights that come with hemaloop."
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help=f"Labelled images: {_FORMATS}.", show_default=False)]
@@ -18,6 +21,29 @@ ImageFolder = Annotated[
 Renamed = Annotated[
     list[str] | None,
     typer.Option("--map", metavar="FROM=TO", help="Read a class under another name, e.g. 'Red cell=RBC'; repeatable."),
+]
+Test = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=0.8,
+        help="Share of DATA, fixed by the images' content, to test on: train leaves it out, evaluate uses it alone.",
+    ),
+]
+CellSide = Annotated[
+    float | None,
+    typer.Option(
+        min=4.0,
+        help="Side of a usual cell in px, where DATA has only points on cells.",
+        show_default="39 on an image 480 px high",
+    ),
+]
+Unlabelled = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-unlabelled/--unlabelled-is-background",
+        help="What cells without a point are: neither right nor wrong, or background.",
+    ),
 ]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, or auto for a GPU where there is one.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run left in the folder.")]
@@ -42,8 +68,11 @@ def train(
     tune: Annotated[
         float, typer.Option(min=0.02, max=0.5, help="Share of the images kept back to choose thresholds and epochs.")
     ] = 0.15,
+    test: Test = 0.0,
     images: ImageFolder = None,
     mapping: Renamed = None,
+    cell_side: CellSide = None,
+    ignore_unlabelled: Unlabelled = True,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
@@ -70,6 +99,8 @@ def train(
             out=out,
             seed=seed,
             tune=tune,
+            test=test,
+            rules=point_rules(cell_side, ignore_unlabelled),
             device=device,
             overwrite=overwrite,
         )
@@ -80,8 +111,11 @@ def evaluate(
     model: Model,
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the figures and the curves.")] = Path("evaluation"),
+    test: Test = 0.0,
     images: ImageFolder = None,
     mapping: Renamed = None,
+    cell_side: CellSide = None,
+    ignore_unlabelled: Unlabelled = True,
     device: Device = "auto",
 ) -> None:
     """Measure a model on labelled images that it has not learned from.
@@ -94,7 +128,16 @@ def evaluate(
     """
     from hemaloop.cli.offline_evaluation import run
 
-    run(model, data, out, images=images, renamed=pairs(mapping, "--map", "FROM=TO"), device=device)
+    run(
+        model,
+        data,
+        out,
+        images=images,
+        renamed=pairs(mapping, "--map", "FROM=TO"),
+        device=device,
+        rules=point_rules(cell_side, ignore_unlabelled),
+        test=test,
+    )
 
 
 def predict(
@@ -125,6 +168,8 @@ def describe(
     out: Annotated[Path, typer.Option(help="Folder for the figure and the findings.")] = Path("description"),
     images: ImageFolder = None,
     mapping: Renamed = None,
+    cell_side: CellSide = None,
+    ignore_unlabelled: Unlabelled = True,
 ) -> None:
     """Look at labelled images before training on them.
 
@@ -137,7 +182,8 @@ def describe(
     """
     from hemaloop.cli.offline_description import run
 
-    run(data, out, images=images, renamed=pairs(mapping, "--map", "FROM=TO"))
+    rules = point_rules(cell_side, ignore_unlabelled)
+    run(data, out, images=images, renamed=pairs(mapping, "--map", "FROM=TO"), rules=rules)
 
 
 def pairs(texts: list[str] | None, flag: str, form: str) -> dict[str, str]:
@@ -149,6 +195,13 @@ def pairs(texts: list[str] | None, flag: str, form: str) -> dict[str, str]:
             raise typer.BadParameter(f"found {text!r}, expected {form}", param_hint=flag)
         found[name.strip()] = value.strip()
     return found
+
+
+def point_rules(side: float | None, ignore_unlabelled: bool) -> PointRules:
+    """How points become boxes, as it was asked for."""
+    from hemaloop.formats.points import PointRules
+
+    return PointRules(side, ignore_unlabelled)
 
 
 def register(app: typer.Typer) -> None:

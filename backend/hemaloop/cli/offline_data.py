@@ -9,18 +9,26 @@ from pathlib import Path
 
 from rich.console import Console
 
+from hemaloop.cli.watching import Watch
+from hemaloop.dataset import split_of
 from hemaloop.errors import DatasetError, PluginError
-from hemaloop.formats import Dataset, read_dataset
+from hemaloop.formats import Dataset, PointRules, read_dataset
 from hemaloop.plugin import Detections, Image, Plugin, Prediction, Progress
 
 _SHOWN = 20
 """Lines of one kind of finding on the screen; files hold all of them."""
+_PATIENCE = 2.0
+"""Seconds of reading before anything is said of it."""
 BATCH = 4
 
 
-def load(data: Path, images: Path | None, renamed: Mapping[str, str]) -> Dataset:
-    """A data set with classes renamed. Raises `DatasetError` for a class to rename that it does not have."""
-    dataset = read_dataset(data, images)
+def load(data: Path, images: Path | None, renamed: Mapping[str, str], rules: PointRules | None = None) -> Dataset:
+    """A data set with classes renamed. Raises `DatasetError` for a class to rename that it does not have, `Cancelled`.
+
+    rules: how points become boxes, where it has points.
+    """
+    with Watch("reading", patience=_PATIENCE) as watch:
+        dataset = read_dataset(data, images, rules=rules, progress=watch)
     unknown = [name for name in renamed if name not in dataset.labels]
     if unknown:
         raise DatasetError(
@@ -29,6 +37,30 @@ def load(data: Path, images: Path | None, renamed: Mapping[str, str]) -> Dataset
     labels = tuple(dict.fromkeys(renamed.get(label, label) for label in dataset.labels))
     items = tuple(replace(item, names=tuple(renamed.get(name, name) for name in item.names)) for item in dataset.items)
     return replace(dataset, labels=labels, items=items)
+
+
+def for_testing(dataset: Dataset, share: float) -> Dataset:
+    """The images that test for ever, by the hash of their content; all of them where the share is 0.
+
+    Raises `DatasetError` where none is left.
+    """
+    return _part(dataset, share, testing=True) if share else dataset
+
+
+def for_learning(dataset: Dataset, share: float) -> Dataset:
+    """The images that `for_testing` does not hold; all of them where the share is 0.
+
+    Raises `DatasetError` where none is left.
+    """
+    return _part(dataset, share, testing=False) if share else dataset
+
+
+def _part(dataset: Dataset, share: float, *, testing: bool) -> Dataset:
+    items = tuple(item for item in dataset.items if (split_of(item.key, gate=share) == "gate") == testing)
+    if not items:
+        side = "to test on" if testing else "to learn from"
+        raise DatasetError(f"--test {share:g}: leaves none of {len(dataset)} images of {dataset.path} {side}")
+    return replace(dataset, items=items)
 
 
 def require_detections(family: type[Plugin]) -> None:
@@ -50,6 +82,12 @@ def require_labels(dataset: Dataset, labels: Sequence[str]) -> Counter[str]:
             f"data set {dataset.path}: no box of {', '.join(labels)}; its classes: {own}. Rename with --map FROM=TO"
         )
     return Counter({label: counts[label] for label in labels})
+
+
+def show_notes(console: Console, dataset: Dataset) -> None:
+    """How its boxes came about, where that is not a matter of course."""
+    for note in dataset.notes():
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_findings(console: Console, findings: Mapping[str, Sequence[str]]) -> None:

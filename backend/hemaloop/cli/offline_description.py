@@ -11,15 +11,18 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from hemaloop.cli.offline_data import load, show_findings
+from hemaloop.cli.offline_data import load, show_findings, show_notes
 from hemaloop.describe import ClassSummary, Description, describe
 from hemaloop.drawing import save_figure
+from hemaloop.formats import PointRules
 
 
-def run(data: Path, out: Path, *, images: Path | None, renamed: Mapping[str, str]) -> Description:
+def run(
+    data: Path, out: Path, *, images: Path | None, renamed: Mapping[str, str], rules: PointRules | None = None
+) -> Description:
     """Describe a data set on the screen, and as description.json and description.png in `out`."""
     console = Console()
-    description = describe(load(data, images, renamed))
+    description = describe(load(data, images, renamed, rules))
     show(console, description)
     out.mkdir(parents=True, exist_ok=True)
     (out / "description.json").write_text(json.dumps(description.as_json(), indent=1), "utf-8")
@@ -32,6 +35,7 @@ def show(console: Console, description: Description) -> None:
     """The table of classes and everything that looks wrong."""
     dataset = description.dataset
     console.print(f"{dataset.path}: {dataset.format}, {len(dataset)} images", markup=False, highlight=False)
+    show_notes(console, dataset)
     table = Table("class", "boxes", "images with it", "on one image", "width, px", "height, px")
     for name, summary in description.classes.items():
         table.add_row(name, f"{summary.boxes:,}", f"{summary.images:,}", *_spans(summary))

@@ -11,24 +11,44 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hemaloop.cli.offline_data import boxes_of, in_batches, load, require_detections, require_labels, show_findings
+from hemaloop.cli.offline_data import (
+    boxes_of,
+    for_testing,
+    in_batches,
+    load,
+    require_detections,
+    require_labels,
+    show_findings,
+    show_notes,
+)
 from hemaloop.cli.watching import Watch
 from hemaloop.describe import suspects
 from hemaloop.drawing import curves_figure, save_figure
 from hemaloop.evaluation.detection import DetectionReport, evaluate_detections
-from hemaloop.formats import Item
+from hemaloop.formats import Item, PointRules
 from hemaloop.model_folder import Opened, open_model
 from hemaloop.plugin import Plugin, Progress
 
 
 def run(
-    model: str, data: Path, out: Path, *, images: Path | None, renamed: Mapping[str, str], device: str
+    model: str,
+    data: Path,
+    out: Path,
+    *,
+    images: Path | None,
+    renamed: Mapping[str, str],
+    device: str,
+    rules: PointRules | None = None,
+    test: float = 0.0,
 ) -> DetectionReport:
-    """Measure a model; on the screen, and as evaluation.json and precision_recall.png in `out`."""
+    """Measure a model; on the screen, and as evaluation.json and precision_recall.png in `out`.
+
+    test: share of the images that is measured on, as `for_testing` has it.
+    """
     console = Console()
     opened = open_model(model, device)
     require_detections(type(opened.plugin))
-    dataset = load(data, images, renamed)
+    dataset = for_testing(load(data, images, renamed, rules), test)
     findings = {
         "images that look unlabelled; each cell found there counts as an error": [
             str(one) for one in suspects(dataset)
@@ -36,6 +56,7 @@ def run(
         "faults in the files": [str(fault) for fault in dataset.faults],
     }
     show_findings(console, {kind: lines for kind, lines in findings.items() if lines})
+    show_notes(console, dataset)
     require_labels(dataset, opened.plugin.labels)
     seen = _seen(opened, dataset.items)
     if seen:
@@ -60,7 +81,8 @@ def measure(plugin: Plugin, items: Sequence[Item], progress: Progress, *, coco: 
         everything += boxes_of(plugin.predict_unfiltered(batch))
         shown += boxes_of(plugin.predict(batch))
     truths = [item.truth(plugin.labels) for item in items]
-    return evaluate_detections(truths, everything, plugin.labels, shown=shown, coco=coco)
+    ignored = [item.ignore for item in items]
+    return evaluate_detections(truths, everything, plugin.labels, shown=shown, ignored=ignored, coco=coco)
 
 
 def as_json(report: DetectionReport) -> dict[str, Any]:
@@ -87,8 +109,14 @@ def show(console: Console, name: str, report: DetectionReport) -> None:
         table.add_row(label, *figures, f"{count.truth:,}", f"{count.detected:,}", f"{count.error_per_image:.2f}")
     table.add_section()
     table.add_row("mean (mAP)", _figure(report.map50), _figure(report.paper_map), "", "", "")
+    table.add_row("weighted by cells shown", _figure(report.weighted_precision), "", "", "", "")
+    table.add_row("weighted by cells in truth", _figure(report.weighted_precision_true), "", "", "", "")
     console.print(table)
     console.print(f"COCO mAP (IoU 0.50 to 0.95) {_figure(report.coco_map)}, mAP50 {_figure(report.coco_map50)}")
+    if report.left_out:
+        console.print(
+            f"{report.left_out:,} box(es) lie where the truth says nothing and count nowhere", highlight=False
+        )
     console.print(
         "AP: area under the precision-recall curve at IoU 0.5, of every box found. Paper's way: of the boxes shown.",
         style="dim",

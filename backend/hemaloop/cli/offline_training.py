@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +10,35 @@ from pathlib import Path
 from rich.console import Console
 
 from hemaloop import registry
-from hemaloop.cli.offline_data import load, require_detections, require_free, require_labels, show_findings
+from hemaloop.cli.offline_data import (
+    for_learning,
+    load,
+    require_detections,
+    require_free,
+    require_labels,
+    show_findings,
+    show_notes,
+)
 from hemaloop.cli.offline_evaluation import as_json, measure, show
 from hemaloop.cli.watching import Watch
 from hemaloop.describe import suspects
 from hemaloop.errors import DatasetError
 from hemaloop.evaluation.detection import DetectionReport
-from hemaloop.formats import Dataset, Item
+from hemaloop.formats import Dataset, Item, PointRules
 from hemaloop.formats.items import Examples
+from hemaloop.manifest import Manifest, finite
 from hemaloop.model_folder import preset_of, write_model
-from hemaloop.plugin import FitReport, Plugin
-from hemaloop.store import MANIFEST, Manifest
+from hemaloop.plugin import FitReport
+from hemaloop.store import MANIFEST
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to train, as it was asked for. tune: share of the images kept back. labels: None for the preset's or all."""
+    """What to train, as it was asked for.
+
+    tune: share of the images kept back to tune. test: share that is not looked at, as `for_learning` has it. labels:
+    None for the preset's or all. rules: how points become boxes.
+    """
 
     data: Path
     out: Path
@@ -38,6 +50,8 @@ class Order:
     renamed: Mapping[str, str] | None = None
     seed: int = 0
     tune: float = 0.15
+    test: float = 0.0
+    rules: PointRules | None = None
     device: str = "auto"
     overwrite: bool = False
 
@@ -55,8 +69,9 @@ def run(order: Order) -> DetectionReport:
     options = {**(preset.options if preset else {}), **(order.options or {})}
     require_free(order.out, MANIFEST, overwrite=order.overwrite)
     family.parse_options(options)  # before the data are read: a wrong option is told at once
-    dataset = load(order.data, order.images, order.renamed or {})
+    dataset = for_learning(load(order.data, order.images, order.renamed or {}, order.rules), order.test)
     labels = order.labels or (preset.labels if preset else tuple(label for label, n in dataset.counts().items() if n))
+    show_notes(console, dataset)
     _say_what_is_wrong(console, dataset, labels)
     require_labels(dataset, labels or dataset.labels)
     train, tune = split(dataset.items, order.tune)
@@ -68,7 +83,8 @@ def run(order: Order) -> DetectionReport:
         figures = measure(plugin, tune, watch)
     _show_fit(console, report, dataset.items)
     show(console, "the new model, whose thresholds they chose,", figures)
-    write_model(order.out, plugin, _manifest(plugin, train, tune, report, figures), _files(report, figures))
+    manifest = Manifest.of_fit(plugin, report, train=_keys(train), tune=_keys(tune), figures=finite(figures.figures()))
+    write_model(order.out, plugin, manifest, _files(report, figures))
     console.print(f"model: {order.out}", markup=False, highlight=False)
     return figures
 
@@ -121,26 +137,6 @@ def _show_fit(console: Console, report: FitReport, items: Sequence[Item]) -> Non
         for key, name in names.items():  # a family knows images by their content only
             note = note.replace(key, name)
         console.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-def _manifest(
-    plugin: Plugin, train: Sequence[Item], tune: Sequence[Item], report: FitReport, figures: DetectionReport
-) -> Manifest:
-    return Manifest(
-        family=plugin.family,
-        plugin_version=plugin.version,
-        labels=plugin.labels,
-        options=plugin.options.model_dump(mode="json"),
-        seed=plugin.seed,
-        created=time.time(),
-        train=_keys(train),
-        tune=_keys(tune),
-        figures=figures.figures(),
-        epochs=report.epochs,
-        fit_figures=report.figures,
-        notes=report.notes,
-        seconds=report.seconds,
-    )
 
 
 def _files(report: FitReport, figures: DetectionReport) -> dict[str, str]:

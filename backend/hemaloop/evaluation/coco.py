@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torchmetrics.detection import MeanAveragePrecision
 
-from hemaloop.evaluation.detection import area
+from hemaloop.evaluation.overlap import area
 from hemaloop.plugin import Detections
 
 _DETECTIONS_PER_IMAGE = [1, 10, 1000]

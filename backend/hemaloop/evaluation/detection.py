@@ -2,7 +2,8 @@
 
 Two definitions live side by side. `average_precision` is the one that hemaloop decides by: each truth box is found
 once. `paper_average_precision` is that of the Faster R-CNN paper (its section "Model performance metrics"), kept so
-that its 0.84 has something to be compared with. COCO's figures come from `hemaloop.evaluation.coco`.
+that its 0.84 has something to be compared with. COCO's figures come from `hemaloop.evaluation.coco`. Where the truth
+of an image says nothing of some regions, detections there count nowhere (`hemaloop.evaluation.ignored`).
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemaloop.errors import DatasetError
+from hemaloop.evaluation.ignored import judged_of_each
+from hemaloop.evaluation.overlap import FloatArray, area, intersection_over_union
 from hemaloop.plugin import Detections
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +52,7 @@ class DetectionReport:
     map50, ap: `average_precision` over every detection given. paper_map, paper_ap: `paper_average_precision` over the
     detections at or above the operating thresholds. coco_map (IoU 0.50 to 0.95) and coco_map50: COCO's, None where not
     asked for. counts: at the operating thresholds. A class without a truth box has NaN.
+    left_out: detections, of all given, that lie where the truth says nothing and were left out.
     """
 
     map50: float
@@ -63,10 +65,23 @@ class DetectionReport:
     curves: Mapping[str, Curve]
     thresholds: Mapping[str, float]
     images: int
+    left_out: int = 0
+
+    @property
+    def weighted_precision(self) -> float:
+        """Equation 9 as the paper has it: N_k is the number of detected cells, at the operating thresholds."""
+        return weighted_precision(self.ap, {label: count.detected for label, count in self.counts.items()})
+
+    @property
+    def weighted_precision_true(self) -> float:
+        """Equation 9 with the number of true cells as N_k, which no model can choose."""
+        return weighted_precision(self.ap, {label: count.truth for label, count in self.counts.items()})
 
     def figures(self) -> dict[str, float]:
         """Flat names and finite numbers, for manifests and logs; what does not exist is left out."""
-        named = {"map50": self.map50, "paper_map": self.paper_map}
+        named = {"map50": self.map50, "paper_map": self.paper_map, "left_out": float(self.left_out)}
+        named["weighted_precision"] = self.weighted_precision
+        named["weighted_precision_true"] = self.weighted_precision_true
         named |= {f"ap/{label}": value for label, value in self.ap.items()}
         named |= {f"paper_ap/{label}": value for label, value in self.paper_ap.items()}
         for label, count in self.counts.items():
@@ -76,21 +91,6 @@ class DetectionReport:
         if self.coco_map is not None and self.coco_map50 is not None:
             named |= {"coco_map": self.coco_map, "coco_map50": self.coco_map50}
         return {name: value for name, value in named.items() if math.isfinite(value)}
-
-
-def area(boxes: NDArray[np.float32]) -> FloatArray:
-    """Areas in px² of boxes (N, 4); 0 where a box is inverted."""
-    sides = np.clip(boxes[:, 2:].astype(np.float64) - boxes[:, :2], 0.0, None)  # (N, 2)
-    return np.asarray(sides[:, 0] * sides[:, 1], np.float64)
-
-
-def intersection_over_union(first: NDArray[np.float32], second: NDArray[np.float32]) -> FloatArray:
-    """IoU of every box of (N, 4) with every box of (M, 4): float64 (N, M), 0 where both are empty."""
-    top_left = np.maximum(first[:, None, :2].astype(np.float64), second[None, :, :2])  # (N, M, 2)
-    bottom_right = np.minimum(first[:, None, 2:].astype(np.float64), second[None, :, 2:])
-    shared = np.clip(bottom_right - top_left, 0.0, None).prod(axis=2)  # (N, M)
-    union = area(first)[:, None] + area(second)[None, :] - shared
-    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0), np.float64)
 
 
 def best_unused(overlaps: FloatArray, iou: float) -> NDArray[np.bool_]:
@@ -199,6 +199,20 @@ def mean_over_classes(values: Mapping[str, float]) -> float:
     return float(np.mean(known)) if known else math.nan
 
 
+def weighted_precision(ap: Mapping[str, float], cells: Mapping[str, int]) -> float:
+    """Sum over classes of N_k AP_k over the sum of N_k (Sadafi et al. 2019, equation 9).
+
+    ap: average precision of each class in [0, 1]. cells: N_k, how many cells a class has. A class whose AP is NaN,
+    because it has no truth box, is in neither sum. 0 where the others have no cell: nothing was detected; NaN where
+    there is no other.
+    """
+    known = {label: cells[label] for label, value in ap.items() if math.isfinite(value)}
+    if not known:
+        return math.nan
+    total = sum(known.values())
+    return sum(count * ap[label] for label, count in known.items()) / total if total else 0.0
+
+
 def above(detections: Detections, thresholds: Sequence[float]) -> Detections:
     """The detections whose score reaches the threshold of their class; thresholds (C,), one a label."""
     wanted = np.asarray(thresholds, np.float64)[detections.labels]
@@ -222,6 +236,7 @@ def evaluate_detections(
     thresholds: Mapping[str, float] | None = None,
     *,
     shown: Sequence[Detections] | None = None,
+    ignored: Sequence[NDArray[np.float32]] | None = None,
     coco: bool = True,
 ) -> DetectionReport:
     """Every figure of `detections` against `truths`, one entry an image.
@@ -229,12 +244,17 @@ def evaluate_detections(
     detections: as many as there are, down to low scores (0.05), after NMS; a curve that is cut early loses area.
     thresholds: operating threshold of each label, for the counts and the paper's figures; 0 where missing.
     shown: what a model shows by its own thresholds, in place of `thresholds`; these are then the lowest scores shown.
+    ignored: ignore regions of each image, (K, 4) px; a detection that lies there counts in no figure.
     coco: whether to compute COCO's figures too, which imports torch.
     Raises `DatasetError` where the two differ in length, are empty, or a score is not a number.
     """
     _check(truths, detections)
     if not truths:
         raise DatasetError("evaluation: found no image, expected at least one with its truth")
+    given = sum(map(len, detections))
+    if ignored is not None:
+        detections = judged_of_each(truths, detections, ignored)
+        shown = None if shown is None else judged_of_each(truths, shown, ignored)
     operating = {label: float((thresholds or {}).get(label, 0.0)) for label in labels}
     kept = [above(found, list(operating.values())) for found in detections] if shown is None else shown
     if shown is not None:
@@ -255,6 +275,7 @@ def evaluate_detections(
         curves=curves,
         thresholds=operating,
         images=len(truths),
+        left_out=given - sum(map(len, detections)),
     )
 
 

@@ -1,4 +1,7 @@
-"""COCO: one JSON file with images, categories and boxes as x y width height in px."""
+"""COCO: one JSON file with images, categories and boxes as x y width height in px.
+
+A crowd (`iscrowd`), many cells in one box, is an ignore region.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def read(path: Path, images: Path | None) -> Source:
             raise DatasetError(f"{file}: expected a list under {name!r}, found {found}")
     faults: list[Fault] = []
     names = _categories(file, loaded["categories"], faults)
-    boxes = _boxes(file, loaded["annotations"], names, faults)
+    boxes, crowds = _boxes(file, loaded["annotations"], names, faults)
     folder = images or (file.parent.parent if file.parent.name == "annotations" else file.parent)
     by_name = index_by_name([folder], deep=True)
     raws = []
@@ -58,7 +61,9 @@ def read(path: Path, images: Path | None) -> Source:
             continue
         wanted = Path(entry["file_name"].replace("\\", "/"))
         image = _inside(folder, wanted) or by_name.get(wanted.name)
-        raws.append(Raw(file, image, boxes.pop(str(entry["id"]), []), size=_size(entry), wanted=str(wanted)))
+        key = str(entry["id"])
+        regions = crowds.get(key, ())
+        raws.append(Raw(file, image, boxes.pop(key, []), size=_size(entry), wanted=str(wanted), ignore=regions))
     faults += [
         Fault(file, f"{len(left)} box(es) of image id {key}, which is not in the file; left out")
         for key, left in boxes.items()
@@ -84,8 +89,10 @@ def _categories(file: Path, entries: list[Any], faults: list[Fault]) -> dict[str
 
 def _boxes(
     file: Path, entries: list[Any], names: dict[str, str], faults: list[Fault]
-) -> defaultdict[str, list[tuple[str, Corners]]]:
+) -> tuple[defaultdict[str, list[tuple[str, Corners]]], defaultdict[str, list[Corners]]]:
+    """Boxes and crowds by the id of their image."""
     boxes: defaultdict[str, list[tuple[str, Corners]]] = defaultdict(list)
+    crowds: defaultdict[str, list[Corners]] = defaultdict(list)
     for position, entry in enumerate(entries):
         try:
             x, y, width, height = (float(value) for value in entry["bbox"])
@@ -94,13 +101,14 @@ def _boxes(
         except (KeyError, TypeError, ValueError, AttributeError):
             faults.append(Fault(file, f"annotations[{position}]: expected image_id, category_id and bbox; left out"))
             continue
-        if category not in names:
+        corners = x, y, x + width, y + height
+        if crowd:
+            crowds[image].append(corners)
+        elif category not in names:
             faults.append(Fault(file, f"annotations[{position}]: unknown category {category}; left out"))
-        elif crowd:
-            faults.append(Fault(file, f"annotations[{position}]: marks a crowd, not one cell; left out"))
         else:
-            boxes[image].append((names[category], (x, y, x + width, y + height)))
-    return boxes
+            boxes[image].append((names[category], corners))
+    return boxes, crowds
 
 
 def _size(entry: dict[str, Any]) -> tuple[int, int] | None:

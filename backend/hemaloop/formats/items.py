@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, overload
 
@@ -32,11 +31,23 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Traced:
+    """Boxes found on the picture, and ignore regions, px. guessed: how many boxes are guesses. faults: in words."""
+
+    boxes: Sequence[tuple[str, Corners]]
+    ignore: Sequence[Corners]
+    guessed: int
+    faults: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Raw:
     """One image as its annotation file has it, unchecked.
 
     boxes: name and x1 y1 x2 y2, in px or as fractions of width and height. size: width and height that the
-    annotation claims, None where it claims nothing. image: None where no file was found.
+    annotation claims, None where it claims nothing. image: None where no file was found. ignore: regions of which the
+    annotation says nothing, in the same unit as the boxes. trace: finds boxes and regions on the picture, where the
+    annotation only says what to look for; they take the place of `boxes` and `ignore`.
     """
 
     annotation: Path
@@ -45,6 +56,8 @@ class Raw:
     unit: Literal["px", "fraction"] = "px"
     size: tuple[int, int] | None = None
     wanted: str = ""
+    ignore: Sequence[Corners] = ()
+    trace: Callable[[LoadedImage], Traced] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +73,8 @@ class Source:
 class Item:
     """One usable image and its truth: boxes float32 (N, 4) px inside the image, one name a box.
 
-    key: hash of the file's bytes; width, height: px with EXIF orientation applied.
+    key: hash of the file's bytes; width, height: px with EXIF orientation applied. ignore: float32 (K, 4) px, regions
+    of which the truth says nothing. guessed: how many boxes are only squares round a point.
     """
 
     path: Path
@@ -69,6 +83,8 @@ class Item:
     key: str
     width: int
     height: int
+    ignore: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    guessed: int = 0
 
     def image(self) -> Image:
         """Its pixels. Raises `ImageError` where the file is gone or changed for the worse."""
@@ -103,6 +119,22 @@ class Dataset:
         found = Counter(name for item in self.items for name in item.names)
         return Counter({label: found[label] for label in self.labels})
 
+    def notes(self) -> list[str]:
+        """What is to be known of how its boxes came about, a sentence each."""
+        boxes, guessed = sum(len(item.names) for item in self.items), sum(item.guessed for item in self.items)
+        regions = sum(len(item.ignore) for item in self.items)
+        told = []
+        if guessed:
+            told.append(
+                f"{guessed:,} of {boxes:,} boxes are squares of usual size: no cell was found round their point"
+            )
+        if regions:
+            told.append(
+                f"{regions:,} ignore region(s), of which the truth says nothing: what lies there is neither learned "
+                "nor counted"
+            )
+        return told
+
     def duplicates(self) -> list[tuple[Path, ...]]:
         """Groups of files with the very same content."""
         groups: dict[str, list[Path]] = {}
@@ -129,7 +161,7 @@ class Examples(Sequence[Example]):
         if isinstance(index, slice):
             return Examples(self.items[index], self.labels)
         item = self.items[index]
-        return Example(item.image(), item.truth(self.labels), item.key)
+        return Example(item.image(), item.truth(self.labels), item.key, item.ignore)
 
     def truths(self) -> list[Detections]:
         """The truth of every example, without decoding an image."""
@@ -148,84 +180,6 @@ def load_picture(path: Path) -> LoadedImage:
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
     return decode_image(data, name=str(path))
-
-
-def collect(path: Path, name: str, source: Source) -> Dataset:
-    """Check every image and box of a source; what is wrong becomes a fault."""
-    faults = list(source.faults)
-    items = []
-    for raw in source.raws:
-        item, found = _item(raw)
-        faults += found
-        if item is not None:
-            items.append(item)
-    extra = sorted({name for item in items for name in item.names} - set(source.labels))
-    return Dataset(path, name, (*source.labels, *extra), tuple(items), tuple(faults))
-
-
-def _item(raw: Raw) -> tuple[Item | None, list[Fault]]:
-    if raw.image is None:
-        return None, [Fault(raw.annotation, f"its image {raw.wanted!r} is not there; image left out")]
-    try:
-        picture = load_picture(raw.image)
-    except ImageError as error:
-        reason = str(error).removeprefix(f"{raw.image}: ")
-        return None, [Fault(raw.image, f"{reason}; image left out")]
-    scale, fault = _scale(raw, picture.width, picture.height)
-    if scale is None:
-        return None, [Fault(raw.annotation, f"{fault}; image left out")]
-    faults = [Fault(raw.annotation, fault)] if fault else []
-    boxes: list[Corners] = []
-    names: list[str] = []
-    for position, (name, corners) in enumerate(raw.boxes):
-        box, complaint = check_box(_scaled(corners, scale), picture.width, picture.height)
-        if complaint:
-            faults.append(Fault(raw.annotation, f"box {position} ({name}) {complaint}"))
-        if box is not None:
-            boxes.append(box)
-            names.append(name)
-    array = np.array(boxes, np.float32).reshape(-1, 4)
-    return Item(raw.image, array, tuple(names), picture.key, picture.width, picture.height), faults
-
-
-def _scaled(corners: Corners, scale: tuple[float, float]) -> Corners:
-    across, down = scale
-    return corners[0] * across, corners[1] * down, corners[2] * across, corners[3] * down
-
-
-def _scale(raw: Raw, width: int, height: int) -> tuple[tuple[float, float] | None, str]:
-    """From the annotation's unit to px of the image, and what is to be said about it; None where they do not fit."""
-    if raw.unit == "fraction":
-        return (float(width), float(height)), ""
-    # Tools that could not open the image write 0x0: that claims nothing.
-    if raw.size is None or min(raw.size) <= 0 or raw.size == (width, height):
-        return (1.0, 1.0), ""
-    claimed = f"is for {raw.size[0]}x{raw.size[1]} px, the image {width}x{height}"
-    across, down = width / raw.size[0], height / raw.size[1]
-    if abs(across / down - 1) > 0.02:
-        return None, f"{claimed}, another shape (rotated or cropped?)"
-    return (across, down), f"{claimed}; its boxes were scaled"
-
-
-def check_box(corners: Corners, width: int, height: int) -> tuple[Corners | None, str]:
-    """A box of the contract from what a file holds, and what was wrong with it; None where nothing is left of it."""
-    if not all(math.isfinite(value) for value in corners):
-        return None, "has a coordinate that is not a number; left out"
-    x1, y1, x2, y2 = corners
-    complaint = ""
-    if x1 > x2 or y1 > y2:
-        x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
-        complaint = "was inverted; its corners were swapped"
-    if x1 == x2 or y1 == y2:
-        return None, f"has no area ({x1:g} {y1:g} {x2:g} {y2:g}); left out"
-    inside = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
-    # float32 is what the contract holds: a sliver may vanish in it
-    if not (np.float32(inside[0]) < np.float32(inside[2]) and np.float32(inside[1]) < np.float32(inside[3])):
-        return None, f"lies outside the image ({x1:g} {y1:g} {x2:g} {y2:g} in {width}x{height}); left out"
-    # Half a pixel is rounding of the tool that wrote it, not a fault
-    if max(abs(was - now) for was, now in zip((x1, y1, x2, y2), inside, strict=True)) > 0.5:
-        complaint = f"reaches outside the image ({x1:g} {y1:g} {x2:g} {y2:g} in {width}x{height}); cut at its edge"
-    return inside, complaint
 
 
 def pictures_in(folder: Path) -> Iterator[Path]:

@@ -42,7 +42,12 @@ def read(path: Path, images: Path | None) -> Source:
             continue
         stem = file.relative_to(label_root).with_suffix("")
         seen.add(stem)
-        boxes = list(_boxes(file, names, faults))
+        try:
+            lines = file.read_text("utf-8").splitlines()
+        except (OSError, UnicodeError) as error:
+            faults.append(Fault(file, f"cannot be read as text ({error}); image left out"))
+            continue
+        boxes = list(_boxes(file, lines, names, faults))
         raws.append(Raw(file, pictures.get(stem), boxes, "fraction", wanted=f"{stem}.jpg"))
     faults += [
         Fault(picture, "has no text file in labels/; image left out (an empty file says “no cell”)")
@@ -52,12 +57,7 @@ def read(path: Path, images: Path | None) -> Source:
     return Source(names, raws, faults)
 
 
-def _boxes(file: Path, names: list[str], faults: list[Fault]) -> Iterator[tuple[str, Corners]]:
-    try:
-        lines = file.read_text("utf-8").splitlines()
-    except (OSError, UnicodeError) as error:
-        faults.append(Fault(file, f"cannot be read as text ({error})"))
-        return
+def _boxes(file: Path, lines: list[str], names: list[str], faults: list[Fault]) -> Iterator[tuple[str, Corners]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -120,6 +120,26 @@ def check_batch_does_not_matter(subject: Subject) -> None:
         )
 
 
+def check_features_are_comparable(subject: Subject) -> None:
+    """Features are None for every image, or float32 (F,) of one length, finite, and independent of the batch."""
+    images = [*subject.images, *_odd_images()]
+    together = [scored.features for scored in subject.fitted.score(images)]
+    found = [features for features in together if features is not None]
+    demand(len(found) in (0, len(images)), "either every image has features or none has: give zeros, not None")
+    kinds = {(str(features.dtype), features.shape) for features in found}
+    demand(
+        all(kind == "float32" and len(shape) == 1 for kind, shape in kinds) and len(kinds) <= 1,
+        f"found features {sorted(kinds)}, expected float32 (F,) with the same F for every image",
+    )
+    demand(all(bool(np.isfinite(features).all()) for features in found), "features must be finite")
+    for image, features in zip(images, found, strict=False):
+        alone = subject.fitted.score([image])[0].features
+        demand(
+            alone is not None and np.allclose(alone, features, rtol=1e-4, atol=1e-5),
+            "the features of an image depend on what else is in the batch",
+        )
+
+
 def check_inputs_are_untouched(subject: Subject) -> None:
     """Images are read, never written."""
     copies = [image.copy() for image in subject.images]
