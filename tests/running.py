@@ -25,7 +25,6 @@ from hemaloop.project_setup import Connected, add_local_storage, create_project,
 from hemaloop.store import ArtifactStore
 
 WIDTH, HEIGHT = 320, 240
-QUIET_LOOKS = 12
 Cells = list[tuple[int, int, int, int, str]]
 
 
@@ -164,15 +163,8 @@ class Project:
         return str(wait_for(live, f"a newly published model in project {self.id}", seconds))
 
     def idle(self, seconds: float = 240.0) -> None:
-        """Until no job of the project waits or runs; a job between its queue and its process is seen in neither."""
-        quiet = 0
-
-        def idle() -> bool:
-            nonlocal quiet
-            quiet = 0 if self.stack.queues.running(self.key) else quiet + 1
-            return quiet > QUIET_LOOKS
-
-        wait_for(idle, "an end of all jobs", seconds)
+        """Until no job of the project waits or runs."""
+        wait_for(lambda: not self.stack.queues.running(self.key), "an end of all jobs", seconds)
 
 
 def hemaloop(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:

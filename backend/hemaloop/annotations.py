@@ -1,18 +1,21 @@
 """Label Studio's annotations as truth: the inverse of `results`.
 
 Truth is what a person submitted, as a whole: accepted predictions in it, and nothing at all ("no cell"), count as
-well. Not truth: a skip, a draft, and what "Create Annotations From Predictions" made, which nobody looked at.
+well. Not truth: a skip, a draft, what "Create Annotations From Predictions" made, which nobody looked at, and the marks
+of regions that are worth a second look. A box that somebody left without a class says that something is there, but not
+what: it is neither an object nor background.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hemaloop import agreement, brush
 from hemaloop.errors import AnnotationError
@@ -21,6 +24,8 @@ from hemaloop.plugin import Classification, ClassMap, Detections, Prediction
 
 _ASPECT_TOLERANCE = 0.02
 """Relative. Label Studio may have shown a preview of other size, but never of another shape."""
+_IGNORED = -1
+"""Label, while truth is read, of a box that is neither an object nor background."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,12 +34,15 @@ class Truth:
 
     prediction: the one truth, with labels of the control's `model_labels`. annotators: who submitted it, newest
     first. disagreement: among them, in [0, 1]. faults: regions that were left out and why, for people.
+    ignore: float32 (K, 4) px, boxes that are neither an object nor background: of the labels that say so, and without a
+    class that can be read. Among several people they are merged with all other boxes, as if to be ignored were a class.
     """
 
     prediction: Prediction
     annotators: tuple[str, ...]
     disagreement: float
     faults: tuple[str, ...]
+    ignore: NDArray[np.float32]
 
 
 def select(task: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -77,7 +85,9 @@ def read_truth(task: Mapping[str, Any], control: Control, width: int, height: in
             faults.append(f"{where}: {error}")
     if not truths:
         raise AnnotationError("; ".join(faults))
-    return Truth(agreement.merge(truths), tuple(annotators), agreement.disagreement(truths), tuple(faults))
+    prediction, ignore = _parted(agreement.merge(truths))
+    disagreement = agreement.disagreement([_parted(truth)[0] for truth in truths])
+    return Truth(prediction, tuple(annotators), disagreement, tuple(faults), ignore)
 
 
 def read_result(result: object, control: Control, width: int, height: int) -> tuple[Prediction, list[str]]:
@@ -86,7 +96,16 @@ def read_result(result: object, control: Control, width: int, height: int) -> tu
     Raises `AnnotationError` for a result that says nothing about this image.
     """
     faults: list[str] = []
-    return _read(result, control, width, height, "annotation", faults), faults
+    return _parted(_read(result, control, width, height, "annotation", faults))[0], faults
+
+
+def _parted(truth: Prediction) -> tuple[Prediction, NDArray[np.float32]]:
+    """What is learned of a truth, and the boxes (K, 4) that are neither an object nor background."""
+    if not isinstance(truth, Detections):
+        return truth, np.zeros((0, 4), np.float32)
+    learned = truth.labels != _IGNORED
+    kept = Detections(truth.boxes[learned], truth.labels[learned], truth.scores[learned])
+    return kept, truth.boxes[~learned]
 
 
 def _read(result: object, control: Control, width: int, height: int, where: str, faults: list[str]) -> Prediction:
@@ -103,6 +122,14 @@ def _read(result: object, control: Control, width: int, height: int, where: str,
     return reader.classification(regions)
 
 
+class _Labelled(NamedTuple):
+    """A region, the index of its model label or `_IGNORED`, and what is wrong with its labels, if anything is."""
+
+    region: Mapping[str, Any]
+    label: int
+    fault: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class _Reader:
     """Regions of one control in one annotation; `faults` takes what is left out."""
@@ -115,18 +142,21 @@ class _Reader:
 
     def detections(self, regions: Sequence[Mapping[str, Any]]) -> Detections:
         boxes, labels = [], []
-        for region, label in self._labelled(regions):
+        for region, label, fault in self._labelled(regions):
             try:
                 boxes.append(_box(region.get("value"), self.width, self.height))
                 labels.append(label)
             except AnnotationError as error:
-                self._leave_out(region, str(error))
+                self._leave_out(region, fault or str(error))
+            else:
+                if fault:
+                    self._leave_out(region, f"{fault}; it is taken neither for an object nor for background")
         return Detections.truth(boxes, labels)
 
     def class_map(self, regions: Sequence[Mapping[str, Any]]) -> ClassMap:
         """Strokes of one label are one mask; where labels overlap, the later stroke lies on top."""
         values = np.zeros((self.height, self.width), np.uint8)
-        for region, label in self._labelled(regions):
+        for region, label in self._learned(regions):
             try:
                 values[self._mask(region)] = label + 1
             except AnnotationError as error:
@@ -134,7 +164,7 @@ class _Reader:
         return ClassMap(values)
 
     def classification(self, regions: Sequence[Mapping[str, Any]]) -> Classification:
-        labels = {label for _, label in self._labelled(regions)}
+        labels = {label for _, label in self._learned(regions)}
         if len(labels) != 1:
             names = [self.control.model_labels[label] for label in sorted(labels)]
             raise AnnotationError(f"found {names or 'no choice'} for {self.control.name!r}, expected one choice")
@@ -149,27 +179,35 @@ class _Reader:
             raise AnnotationError("it has no mask (rle): a stroke that was never saved; draw it again")
         return brush.decode(rle, self.width, self.height)
 
-    def _labelled(self, regions: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], int]]:
-        """Regions with the index of their model label; those that the model does not learn are passed over."""
-        known = self.control.model_labels
-        found = []
+    def _learned(self, regions: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], int]]:
+        """Regions with the index of their model label; the faulty ones are left out."""
+        for region, label, fault in self._labelled(regions):
+            if fault:
+                self._leave_out(region, fault)
+            elif label != _IGNORED:
+                yield region, label
+
+    def _labelled(self, regions: Sequence[Mapping[str, Any]]) -> Iterator[_Labelled]:
+        """Regions with their labels; those that the model does not learn are passed over."""
         for region in regions:
             value = region.get("value")
             names = value.get(self.control.kind) if isinstance(value, Mapping) else None
             if not isinstance(names, list) or not names:
-                self._leave_out(region, "it has no label")
+                yield _Labelled(region, _IGNORED, "it has no label")
                 continue
             unknown = [name for name in names if name not in self.control.labels]
+            learned = {self.control.label_map[name] for name in names if name in self.control.label_map}
             if unknown:
                 expected = ", ".join(map(repr, self.control.labels))
-                self._leave_out(region, f"label {unknown[0]!r} is not in the labelling config ({expected})")
-                continue
-            learned = {self.control.label_map[name] for name in names if name in self.control.label_map}
-            if len(learned) > 1 and self.control.kind != "choices":
-                self._leave_out(region, f"it has several labels {sorted(learned)}, expected one")
-                continue
-            found += [(region, known.index(label)) for label in sorted(learned)]
-        return found
+                fault = f"label {unknown[0]!r} is not in the labelling config ({expected})"
+                yield _Labelled(region, _IGNORED, fault)
+            elif set(names) & set(self.control.ignored):
+                yield _Labelled(region, _IGNORED)
+            elif len(learned) > 1 and self.control.kind != "choices":
+                yield _Labelled(region, _IGNORED, f"it has several labels {sorted(learned)}, expected one")
+            else:
+                for label in sorted(learned):
+                    yield _Labelled(region, self.control.model_labels.index(label))
 
     def _leave_out(self, region: Mapping[str, Any], reason: str) -> None:
         self.faults.append(f"{self.where}, region {region.get('id')!r} left out: {reason}")
@@ -177,8 +215,10 @@ class _Reader:
 
 def _box(value: Any, width: int, height: int) -> list[float]:
     """Rectangle in per cent -> [x1 y1 x2 y2] px inside the image; a turned one -> the box around it."""
-    sides = [value.get(name) for name in ("x", "y", "width", "height")]
-    rotation = value.get("rotation") or 0
+    if not isinstance(value, Mapping):
+        raise AnnotationError(f"its value is {value!r}, expected x, y, width, height, rotation")
+    sides: list[Any] = [value.get(name) for name in ("x", "y", "width", "height")]
+    rotation: Any = value.get("rotation") or 0
     if not all(_is_finite(number) for number in (*sides, rotation)):
         raise AnnotationError(f"x, y, width, height, rotation are {[*sides, rotation]}, expected numbers")
     x, y, w, h = (side * size / 100 for side, size in zip(sides, (width, height) * 2, strict=True))

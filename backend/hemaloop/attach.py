@@ -14,6 +14,7 @@ from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
 
 from hemaloop import projects, registry
+from hemaloop.binding import POLICY
 from hemaloop.errors import LabelConfigError
 from hemaloop.labelconfig import Control, LabelConfig, parse_label_config
 from hemaloop.plugin import Preset
@@ -172,7 +173,7 @@ def _missing(tag: _Tag, wanted: Mapping[str, str], where: str) -> str:
     ]
     if "model_family" in wanted:
         differing += [
-            f"{name}={value!r}" for name, value in present.items() if name not in wanted and not _policy(name)
+            f"{name}={value!r}" for name, value in present.items() if name not in wanted and name not in POLICY
         ]
     if differing:
         raise LabelConfigError(
@@ -180,10 +181,6 @@ def _missing(tag: _Tag, wanted: Mapping[str, str], where: str) -> str:
             "the labelling config first"
         )
     return "".join(f" {name}={quoteattr(value)}" for name, value in wanted.items() if name not in present)
-
-
-def _policy(name: str) -> bool:
-    return name in {"model_train", "model_min_new_annotations", "model_min_interval_seconds"}
 
 
 def _tags(source: bytes) -> Iterator[_Tag]:

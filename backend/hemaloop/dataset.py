@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hemaloop.annotations import read_truth, select
 from hemaloop.errors import AnnotationError, DatasetError, ImageError
@@ -103,19 +106,24 @@ def _binding(control: Control, plugin_version: str) -> str:
         "labels": list(control.label_map.items()),
         "data_key": control.data_key,
         "plugin": plugin_version,
+        **({"ignored": control.ignored} if control.ignored else {}),
     }
     return hashlib.sha256(json.dumps(learned, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One image with its truth; the pixels stay where they are."""
+    """One image with its truth; the pixels stay where they are.
+
+    ignore: float32 (K, 4) px, regions that are neither an object nor background.
+    """
 
     task_id: int
     uri: str
     key: str
     group: str | None
     truth: Prediction
+    ignore: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
 
 
 class Examples(Sequence[Example]):
@@ -134,7 +142,7 @@ class Examples(Sequence[Example]):
             return Examples(self.records[index], self._loader, self._project)
         record = self.records[index]
         image = self._loader.load(record.uri, record.task_id, project=self._project)
-        return Example(image.pixels, record.truth, record.key)
+        return Example(image.pixels, record.truth, record.key, record.ignore)
 
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(len(self)))
@@ -229,7 +237,7 @@ def _record(task: Mapping[str, Any], control: Control, loader: Loader, project: 
     notes += truth.faults
     if truth.disagreement >= DISAGREEMENT:
         notes.append(f"task {task['id']}: its {len(truth.annotators)} annotators disagree ({truth.disagreement:.0%})")
-    return Record(task["id"], uri, image.key, group_of(data), truth.prediction)
+    return Record(task["id"], uri, image.key, group_of(data), truth.prediction, truth.ignore)
 
 
 def _unique(records: Iterable[Record], notes: list[str]) -> list[Record]:

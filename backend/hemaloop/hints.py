@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
+from hemaloop.background import Background
 from hemaloop.errors import QueueError
 from hemaloop.queues import Queues
 
@@ -23,17 +22,20 @@ _PREDICTING_SECONDS = 1.0
 Work = Callable[[], object]
 
 
-class Hints:
-    """Hints that wait for Redis, each once however often it is given. Thread-safe; every method returns at once."""
+class Hints(Background):
+    """Hints that wait for Redis, each once however often it is given. Thread-safe; every method returns at once.
+
+    `close` passes on what waits, if Redis takes it at once.
+    """
 
     def __init__(self, queues: Queues, predicting: Callable[[], bool] = lambda: False) -> None:
         """predicting: whether annotators wait for predictions, which trainings want to know."""
+        super().__init__("hints")
         self._queues = queues
         self._predicting = predicting
         self._waiting: dict[tuple[object, ...], Work] = {}
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
 
     def training(self, project: str, reason: str) -> None:
         """Something in the project changed from which a model could learn."""
@@ -56,27 +58,6 @@ class Hints:
         """The project is no longer served."""
         self._give(("remember", project), lambda: self._queues.ledger.forget(project))
 
-    def start(self) -> Self:
-        """Begin to pass hints on."""
-        self._thread.start()
-        return self
-
-    def close(self) -> None:
-        """Pass on what waits, if Redis takes it at once, and stop."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(5)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     @property
     def waiting(self) -> int:
         """Hints that Redis has not taken yet."""
@@ -86,6 +67,11 @@ class Hints:
     def _give(self, key: tuple[object, ...], work: Work) -> None:
         with self._changed:
             self._waiting[key] = work
+            self._changed.notify_all()
+
+    def _end(self) -> None:
+        with self._changed:
+            self._closed = True
             self._changed.notify_all()
 
     def _run(self) -> None:

@@ -56,10 +56,17 @@ def finish_predictions(project: str, task_ids: Sequence[int], version: str) -> O
         return publication.finish_predictions(place, project, task_ids, version)
 
 
+def simulate(name: str, seed: int, strategy: str, rounds: int) -> Outcome:
+    """Do one seed and strategy of a simulation."""
+    from hemaloop.simulation.queued import work_in_job
+
+    return work_in_job(name, seed, strategy, rounds)
+
+
 ALLOWED: Mapping[str, Callable[..., Outcome]] = MappingProxyType(
     {
         f"{function.__module__}.{function.__qualname__}": function
-        for function in (train, score_pool, score_shard, publish, finish_predictions)
+        for function in (train, score_pool, score_shard, publish, finish_predictions, simulate)
     }
 )
 NAMES = frozenset(ALLOWED)

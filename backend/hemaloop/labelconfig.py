@@ -4,11 +4,21 @@
                      model_option_nms_iou="0.45" model_min_new_annotations="20">
       <Label value="Red cell" model_label="RBC"/>
       <Label value="Dirt" model_label=""/>
+      <Label value="Uncategorised" model_ignore="true"/>
     </RectangleLabels>
+    <Taxonomy name="look" toName="image" perRegion="true" model_review="cells">
+      <Choice value="Uncertain class" color="red"/>
+      <Choice value="Look again" color="red" model_label=""/>
+    </Taxonomy>
 
-A control with `model_family` is bound. `model_label` gives a label the name that the model knows it by; the empty
-name keeps a label away from the model. Several labels may share one model label: truth of either counts, and a
-prediction is shown with the first.
+A control with `model_family` is bound; `binding` knows what else its attributes say. `model_label` gives a label the
+name that the model knows it by; the empty name keeps a label away from the model: what it marks is background to it.
+What a label with `model_ignore` marks is neither an object nor background. Several labels may share one model label:
+truth of either counts, and a prediction is shown with the first.
+
+A taxonomy with `model_review` marks the regions of the bound control that it names, where the model asks for a second
+look: with the choice whose `model_label`, or own name, is how the reason begins, and with the one whose `model_label`
+is empty for any other reason. A marked region takes the choice's colour; its marks are never truth.
 """
 
 from __future__ import annotations
@@ -16,15 +26,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
 
+from hemaloop.binding import Binding, read_binding
 from hemaloop.errors import LabelConfigError
+from hemaloop.review import ReviewControl
+
+__all__ = ["KINDS", "Binding", "Control", "LabelConfig", "parse_label_config"]
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {"RectangleLabels": "rectanglelabels", "BrushLabels": "brushlabels", "Choices": "choices"}
@@ -33,32 +46,9 @@ KINDS: Mapping[str, str] = MappingProxyType(
 
 MAX_BYTES = 2**20
 _LABEL_TAGS = frozenset({"Label", "Choice"})
-_OPTION = "model_option_"
-_ATTRIBUTES = (
-    "model_family",
-    "model_preset",
-    "model_starter",
-    "model_train",
-    "model_min_new_annotations",
-    "model_min_interval_seconds",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """What a control's `model_…` attributes say.
-
-    options: text by option name, validated by the family. starter: whether shipped weights may serve until the
-    first training. min_new_annotations, min_interval_seconds: None where the server's settings count.
-    """
-
-    family: str
-    preset: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-    starter: bool = True
-    train: bool = True
-    min_new_annotations: int | None = None
-    min_interval_seconds: float | None = None
+_REVIEW = "model_review"
+_IGNORE = "model_ignore"
+_IN_THE_IMAGE = frozenset({"rectanglelabels", "brushlabels"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +57,8 @@ class Control:
 
     kind: type of its regions, such as "rectanglelabels". data_key: field of the task that holds the image.
     labels: names that people see, in order. label_map: model label of each label that the model learns.
-    per_region: a choice made about each region, not about the image.
+    per_region: a choice made about each region, not about the image. ignored: labels of regions that are neither an
+    object nor background. review: the control that marks its regions, None where there is none.
     """
 
     name: str
@@ -78,6 +69,8 @@ class Control:
     label_map: Mapping[str, str]
     binding: Binding | None = None
     per_region: bool = False
+    ignored: tuple[str, ...] = ()
+    review: ReviewControl | None = None
 
     @property
     def model_labels(self) -> tuple[str, ...]:
@@ -105,6 +98,11 @@ class LabelConfig:
     def bound(self) -> tuple[Control, ...]:
         """The controls that a model family serves, in order."""
         return tuple(control for control in self.controls if control.binding is not None)
+
+    @property
+    def spreads(self) -> bool:
+        """Whether images are spread over the pool: some bound control asks for it."""
+        return any(control.binding.spread for control in self.bound if control.binding is not None)
 
     def require_bound(self) -> tuple[Control, ...]:
         """`bound`, or `LabelConfigError` that says how to bind a control."""
@@ -138,7 +136,8 @@ def _read(xml: str) -> LabelConfig:
     root = _parse(xml)
     faults: list[str] = []
     objects = {tag.attrib["name"]: tag for tag in root.iter() if "name" in tag.attrib and "toName" not in tag.attrib}
-    controls = tuple(_control(tag, objects, faults) for tag in root.iter() if _is_control(tag))
+    tags = [tag for tag in root.iter() if _is_control(tag)]
+    controls = _with_reviews(tags, [_control(tag, objects, faults) for tag in tags], faults)
     names = [control.name for control in controls]
     faults += [f"control name {name!r} occurs more than once" for name in _repeated(names)]
     if faults:
@@ -163,7 +162,8 @@ def _parse(xml: str) -> Element:
 
 
 def _is_control(tag: Element) -> bool:
-    return "toName" in tag.attrib or any(name.startswith("model_") for name in tag.attrib if name != "model_label")
+    of_a_label = ("model_label", _IGNORE)
+    return "toName" in tag.attrib or any(name.startswith("model_") for name in tag.attrib if name not in of_a_label)
 
 
 def _control(tag: Element, objects: Mapping[str, Element], faults: list[str]) -> Control:
@@ -173,21 +173,57 @@ def _control(tag: Element, objects: Mapping[str, Element], faults: list[str]) ->
     found: list[str] = []
     if not name:
         found.append("has no name attribute")
-    labels, label_map = _labels(tag, found)
-    binding = _binding(attributes, found)
+    labels, label_map, ignored = _labels(tag, found)
+    binding = None if _REVIEW in attributes else read_binding(attributes, found)
     to_name = attributes.get("toName", "").strip()
     data_key = _field(objects[to_name]) if to_name in objects else ""
     if binding is not None:
         found += _bound_faults(tag, labels, label_map, objects)
     faults += [f"{where} {fault}" for fault in found]
     per_region = attributes.get("perRegion") == "true"
-    return Control(name, KINDS.get(tag.tag, tag.tag.lower()), to_name, data_key, labels, label_map, binding, per_region)
+    kind = KINDS.get(tag.tag, tag.tag.lower())
+    return Control(name, kind, to_name, data_key, labels, label_map, binding, per_region, ignored)
 
 
-def _labels(tag: Element, found: list[str]) -> tuple[tuple[str, ...], Mapping[str, str]]:
-    """Labels of a control and their model labels. Label Studio stores a label's alias where it has one."""
+def _with_reviews(tags: list[Element], controls: list[Control], faults: list[str]) -> tuple[Control, ...]:
+    """The controls, each with the control that marks its regions."""
+    reviews: dict[str, ReviewControl] = {}
+    for tag, control in zip(tags, controls, strict=True):
+        if _REVIEW not in tag.attrib:
+            continue
+        marked = tag.attrib[_REVIEW].strip()
+        found = list(_review_faults(tag, control, {one.name: one for one in controls if one.binding is not None}))
+        if marked in reviews:
+            found.append(f"marks {marked!r}, which {reviews[marked].name!r} marks already")
+        faults += [f"<{tag.tag} name={control.name!r}> {fault}" for fault in found]
+        reviews[marked] = ReviewControl(control.name, {one: control.label_map.get(one, "") for one in control.labels})
+    return tuple(replace(control, review=reviews.get(control.name)) for control in controls)
+
+
+def _review_faults(tag: Element, control: Control, bound: Mapping[str, Control]) -> Iterator[str]:
+    marked = bound.get(tag.attrib[_REVIEW].strip())
+    if marked is None:
+        known = ", ".join(map(repr, bound)) or "none"
+        yield f"has {_REVIEW}={tag.attrib[_REVIEW]!r}: expected the name of a bound control; bound: {known}"
+    elif marked.kind not in _IN_THE_IMAGE:
+        yield f"marks {marked.name!r}, which holds {marked.kind}: expected a control that draws regions"
+    elif control.to_name != marked.to_name:
+        yield f"marks {marked.name!r}: expected its toName={marked.to_name!r}"
+    if tag.tag != "Taxonomy" or not control.per_region:
+        yield f'has {_REVIEW}: expected <Taxonomy perRegion="true">, which colours a region and is not drawn with'
+    if not control.labels:
+        yield "has no choices: add <Choice value=… color=…/>, one for each reason to look again"
+    others = [name for name in tag.attrib if name.startswith("model_") and name != _REVIEW]
+    if others:
+        yield f"marks the regions of another control and cannot have {', '.join(others)}"
+
+
+def _labels(tag: Element, found: list[str]) -> tuple[tuple[str, ...], Mapping[str, str], tuple[str, ...]]:
+    """Labels of a control, the model labels of those that are learned, and those whose regions are left out of both
+    objects and background. Label Studio stores a label's alias where it has one."""
     mapping: dict[str, str] = {}
     names: list[str] = []
+    ignored: list[str] = []
     for child in tag.iter():
         if child.tag not in _LABEL_TAGS:
             continue
@@ -196,11 +232,24 @@ def _labels(tag: Element, found: list[str]) -> tuple[tuple[str, ...], Mapping[st
             found.append(f"has a <{child.tag}> without a value")
             continue
         names.append(name)
+        if _IGNORE in child.attrib:
+            found += _ignore_faults(tag, child, name)
+            ignored.append(name)
+            continue
         model_label = child.attrib.get("model_label", name).strip()
         if model_label:
             mapping[name] = model_label
     found += [f"has the label {name!r} more than once" for name in _repeated(names)]
-    return tuple(dict.fromkeys(names)), mapping
+    return tuple(dict.fromkeys(names)), mapping, tuple(dict.fromkeys(ignored))
+
+
+def _ignore_faults(tag: Element, label: Element, name: str) -> Iterator[str]:
+    if label.attrib[_IGNORE] != "true":
+        yield f"has the label {name!r} with {_IGNORE}={label.attrib[_IGNORE]!r}: expected 'true', or no {_IGNORE}"
+    if label.attrib.get("model_label"):
+        yield f"has the label {name!r} with both model_label and {_IGNORE}: it is learned or left out, not both"
+    if tag.tag != "RectangleLabels":
+        yield f"has the label {name!r} with {_IGNORE}: found <{tag.tag}>, expected <RectangleLabels>"
 
 
 def _bound_faults(
@@ -215,7 +264,7 @@ def _bound_faults(
     if not labels:
         yield "has no labels: add <Label value=…/> (or <Choice value=…/>)"
     elif not label_map:
-        yield 'has no label that the model may learn: each has model_label=""'
+        yield 'has no label that the model may learn: each has model_label="" or model_ignore'
     yield from _object_faults(tag.attrib.get("toName", "").strip(), objects)
 
 
@@ -240,48 +289,6 @@ def _field(tag: Element) -> str:
     return value[1:] if value.startswith("$") else ""
 
 
-def _binding(attributes: Mapping[str, str], found: list[str]) -> Binding | None:
-    given = {name: value.strip() for name, value in attributes.items() if name.startswith("model_")}
-    if not given:
-        return None
-    for name in given:
-        if name not in _ATTRIBUTES and not (name.startswith(_OPTION) and len(name) > len(_OPTION)):
-            known = ", ".join((*_ATTRIBUTES, f"{_OPTION}<name>"))
-            found.append(f"has the unknown attribute {name!r}; known: {known}")
-    if not given.get("model_family"):
-        found.append('has model attributes but no model_family, such as model_family="faster_rcnn"')
-    return Binding(
-        family=given.get("model_family", ""),
-        preset=given.get("model_preset") or None,
-        options={k[len(_OPTION) :]: v for k, v in given.items() if k.startswith(_OPTION)},
-        starter=_one_of(given, "model_starter", {"none": False, "preset": True}, True, found),
-        train=_one_of(given, "model_train", {"off": False, "on": True}, True, found),
-        min_new_annotations=_number(given, "model_min_new_annotations", int, 1, found),
-        min_interval_seconds=_number(given, "model_min_interval_seconds", float, 0, found),
-    )
-
-
-def _one_of(given: Mapping[str, str], name: str, known: Mapping[str, bool], default: bool, found: list[str]) -> bool:
-    text = given.get(name)
-    if text is not None and text not in known:
-        found.append(f"has {name}={text!r}: expected one of {', '.join(map(repr, known))}")
-    return default if text is None else known.get(text, default)
-
-
-def _number(given: Mapping[str, str], name: str, kind: type[Any], least: float, found: list[str]) -> Any:
-    text = given.get(name)
-    if text is None:
-        return None
-    try:
-        number = kind(text)
-    except ValueError:
-        number = None
-    if number is None or not least <= number < float("inf"):
-        found.append(f"has {name}={text!r}: expected {'a whole number' if kind is int else 'seconds'} >= {least}")
-        return None
-    return number
-
-
 def _repeated(names: list[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if names.count(name) > 1]
 
@@ -297,6 +304,7 @@ def _fingerprint(controls: tuple[Control, ...]) -> str:
             "family": control.binding.family,
             "preset": control.binding.preset,
             "options": sorted(control.binding.options.items()),
+            **({"ignored": control.ignored} if control.ignored else {}),
         }
         for control in controls
         if control.binding is not None

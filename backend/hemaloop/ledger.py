@@ -140,9 +140,31 @@ class Ledger:
 
     # -- jobs
 
+    def keep_job(self, project: str, job_id: str, seconds: int) -> None:
+        """Remember a job that was queued for a project, for at most so long."""
+        key = f"hemaloop:jobs:{project}"
+        now = time.time()
+        self._redis.zadd(key, {job_id: now})
+        self._redis.zremrangebyscore(key, "-inf", now - seconds)
+        self._redis.expire(key, seconds)
+
+    def drop_jobs(self, project: str, job_ids: Iterable[str]) -> None:
+        """Forget jobs that are over."""
+        names = list(job_ids)
+        if names:
+            self._redis.zrem(f"hemaloop:jobs:{project}", *names)
+
+    def jobs(self, project: str) -> list[str]:
+        """Jobs that were queued for a project and not dropped since, oldest first."""
+        return _texts(self._redis.zrange(f"hemaloop:jobs:{project}", 0, -1))
+
     def cancel(self, job_id: str) -> None:
         """Ask a running job to stop at its next report."""
         self._redis.set(f"hemaloop:cancel:{job_id}", "1", ex=CANCEL_SECONDS)
+
+    def uncancel(self, job_id: str) -> None:
+        """A job of that id is asked for anew."""
+        self._redis.delete(f"hemaloop:cancel:{job_id}")
 
     def cancelled(self, job_id: str) -> bool:
         """Whether somebody asked the job to stop."""

@@ -1,11 +1,14 @@
-"""Processes that end with the process that started them, however that ends."""
+"""Processes that end with the process that started them, however that ends; and files that only one process holds."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
 
 _START = """
 import ctypes, os, sys
@@ -25,3 +28,14 @@ def owned(command: Sequence[str], sign: signal.Signals = signal.SIGTERM) -> list
     the kernel counts the thread that started it as its owner.
     """
     return [sys.executable, "-I", "-S", "-c", _START, str(os.getpid()), str(int(sign)), *command]
+
+
+def hold(path: Path) -> IO[str] | None:
+    """The file, locked until it is closed or this process ends; None where another process of this machine has it."""
+    stream = path.open("w")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.close()
+        return None
+    return stream

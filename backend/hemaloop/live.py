@@ -17,9 +17,8 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from hemaloop.background import Background
 from hemaloop.errors import HemaloopError, LabelConfigError
 from hemaloop.labelconfig import LabelConfig, parse_label_config
 from hemaloop.projects import LiveModel, faults, live_model
@@ -43,8 +42,8 @@ class _Entry:
     fault: str = ""
 
 
-class LiveModels:
-    """The live model of each project that somebody asked about lately. Thread-safe."""
+class LiveModels(Background):
+    """The live model of each project that somebody asked about lately, following what is published. Thread-safe."""
 
     def __init__(
         self,
@@ -59,6 +58,7 @@ class LiveModels:
 
         memory: file in which the projects are kept, none if None. recall: how many of them are asked for at the start.
         """
+        super().__init__("live-models")
         self._store = store
         self._memory = memory
         self._recall_count = recall
@@ -68,26 +68,6 @@ class LiveModels:
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="live-models", daemon=True)
-
-    def start(self) -> Self:
-        """Begin to follow what is published."""
-        self._thread.start()
-        return self
-
-    def close(self) -> None:
-        """Stop following."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(5)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def of(self, project: str, config: LabelConfig) -> LiveModel:
         """The project's model. Raises `HemaloopError` where the config cannot be served or the store not be read."""
@@ -101,7 +81,7 @@ class LiveModels:
         # A wrong option is found here, at the connection, rather than by the first annotator.
         if found := faults(config):
             raise LabelConfigError("labelling config: " + "; ".join(found))
-        live = live_model(project, config, self._store)
+        live = live_model(project, config, self._store, self._store.published(project))
         with self._lock:
             self._entries[key] = _Entry(config, live, now)
         self._remember()
@@ -134,7 +114,7 @@ class LiveModels:
 
     def _refresh_one(self, project: str, entry: _Entry) -> None:
         try:
-            live = live_model(project, entry.config, self._store)
+            live = live_model(project, entry.config, self._store, self._store.published(project))
         except (HemaloopError, OSError) as error:
             if str(error) != entry.fault:
                 log.warning("project %s keeps version %s: %s", project, entry.live.version, error)
@@ -171,7 +151,10 @@ class LiveModels:
         except (OSError, ValueError, TypeError, HemaloopError) as error:
             log.warning("the projects of the last time: %s", error)
 
-    def _keep(self) -> None:
+    def _end(self) -> None:
+        self._stop.set()
+
+    def _run(self) -> None:
         self._recall()
         while not self._stop.wait(self._refresh_seconds):
             self.refresh()

@@ -22,11 +22,15 @@ QUANTILES = 101
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A task that lacks a prediction: its id, the fields of its data that hold images, and the group of its image."""
+    """A task that lacks a prediction: its id, the fields of its data that hold images, and the group of its image.
+
+    labelled: it lacks none, but is looked at all the same, so that others can keep away from it.
+    """
 
     id: int
     data: Mapping[str, Any]
     group: str | None = None
+    labelled: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """For the file that a plan's shards are kept in."""
@@ -35,14 +39,26 @@ class Waiting:
 
 def lacking(studio: LabelStudio, project_id: int, config: LabelConfig, version: str) -> list[Waiting]:
     """Tasks without a submitted annotation and without a prediction of this version, and annotated ones without any."""
-    fields = {control.data_key for control in config.bound}
+    return [_waiting(task, config) for task in listed(studio, project_id) if _lacks(task, version)]
+
+
+def labelled(studio: LabelStudio, project_id: int, config: LabelConfig, version: str) -> list[Waiting]:
+    """Tasks with a submitted annotation that lack no prediction."""
     return [
-        Waiting(
-            task["id"], {name: value for name, value in task["data"].items() if name in fields}, group_of(task["data"])
-        )
+        _waiting(task, config, labelled=True)
         for task in listed(studio, project_id)
-        if version not in task["versions"] and (not task["annotated"] or not task["versions"])
+        if task["annotated"] and not _lacks(task, version)
     ]
+
+
+def _lacks(task: Mapping[str, Any], version: str) -> bool:
+    return version not in task["versions"] and (not task["annotated"] or not task["versions"])
+
+
+def _waiting(task: Mapping[str, Any], config: LabelConfig, *, labelled: bool = False) -> Waiting:
+    fields = {control.data_key for control in config.bound}
+    data = {name: value for name, value in task["data"].items() if name in fields}
+    return Waiting(task["id"], data, group_of(task["data"]), labelled)
 
 
 def listed(studio: LabelStudio, project_id: int) -> Iterator[dict[str, Any]]:

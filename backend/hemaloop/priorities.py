@@ -14,15 +14,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hemaloop.cold_start import looks
 from hemaloop.dataset import split_of
 from hemaloop.debounce import Debounce
 from hemaloop.errors import StoreError
 from hemaloop.labelconfig import LabelConfig, parse_label_config
-from hemaloop.pool import Waiting, lacking
-from hemaloop.projects import LiveModel
+from hemaloop.pool import Waiting, labelled, lacking
+from hemaloop.projects import LiveModel, live_model
+from hemaloop.ranking import packed
 from hemaloop.scoring import Scorer, TaskRef, TaskScore
 from hemaloop.store import ArtifactStore, Published
-from hemaloop.targets import model_of, publication_of, target
+from hemaloop.targets import publication_of, target
 from hemaloop.workplace import Workplace, project_id
 
 log = logging.getLogger(__name__)
@@ -56,11 +58,6 @@ def plan_scores(place: Workplace, project: str, reason: str) -> dict[str, Any]:
     model = target(place.store, project, config)
     published = place.store.published(project)
     in_force = published is not None and published.version == model.version
-    if not any(part.directory for part in model.parts.values()) and (in_force or published is None):
-        return {
-            "outcome": "nothing",
-            "why": f"{model.version}: no model was trained yet, and no starter fits the labels",
-        }
     running = place.queues.ledger.plan(project)
     if running is not None and running["version"] == model.version and place.queues.to_come(running["job"]):
         # What came after that plan was made is looked at when it is pushed.
@@ -68,10 +65,14 @@ def plan_scores(place: Workplace, project: str, reason: str) -> dict[str, Any]:
     waiting = lacking(place.studio, info.id, config, model.version)
     if in_force and not waiting:
         return {"outcome": "nothing", "why": f"every task that waits has a prediction of {model.version}"}
-    return _queue(place, project, model, waiting, reason)
+    return _queue(place, project, config, model, waiting, reason)
 
 
-def _queue(place: Workplace, project: str, model: LiveModel, waiting: Sequence[Waiting], reason: str) -> dict[str, Any]:
+def _queue(
+    place: Workplace, project: str, config: LabelConfig, model: LiveModel, waiting: Sequence[Waiting], reason: str
+) -> dict[str, Any]:
+    if waiting and (model.blank or config.spreads):
+        waiting = [*waiting, *labelled(place.studio, project_id(project), config, model.version)]
     size = place.settings.score_shard_size
     shards = [waiting[start : start + size] for start in range(0, len(waiting), size)]
     publication = publication_of(model, reason)
@@ -97,7 +98,7 @@ def score_shard(place: Workplace, project: str, plan_id: str, index: int) -> dic
     plan = read_plan(place.store, project, plan_id)
     tasks = [Waiting(**task) for task in get(place.store, project, f"{plan_id}/tasks-{index}")]
     config = parse_label_config(place.studio.project(project_id(project)).label_config)
-    model = model_of(place.store, project, config, plan.published)
+    model = live_model(project, config, place.store, plan.published)
     scores = score(place, project, config, model, tasks)
     put(place.store, project, f"{plan_id}/scores-{index}", scores)
     faults = [str(one["error"]) for one in scores if one["error"]]
@@ -109,14 +110,25 @@ def score_shard(place: Workplace, project: str, plan_id: str, index: int) -> dic
 def score(
     place: Workplace, project: str, config: LabelConfig, model: LiveModel, tasks: Sequence[Waiting]
 ) -> list[dict[str, Any]]:
-    """Each task's prediction as JSON, with its relevance and whether its image is one of the gate's."""
+    """Each task's prediction as JSON, with its relevance, its features where they are asked for, and whether its image
+    is one of the gate's. Where nothing was trained yet, what the picture itself looks like takes the model's place.
+    """
     scorer = Scorer(place.settings, auth=place.studio.auth_headers)
     found: list[dict[str, Any]] = []
     for start in range(0, len(tasks), BATCH):
         batch = tasks[start : start + BATCH]
-        scored = scorer.score(project, config, model, [TaskRef(task.id, task.data) for task in batch])
-        found += [_entry(place, task, one) for task, one in zip(batch, scored, strict=True)]
-        place.progress.report(len(found), len(tasks), f"scoring under {model.version}")
+        refs = [TaskRef(task.id, task.data) for task in batch]
+        scored = (
+            looks(place.images, project, config, model.version, refs)
+            if model.blank
+            else scorer.score(project, config, model, refs)
+        )
+        found += [
+            _entry(place, task, one)
+            for task, one in zip(batch, scored, strict=True)
+            if not (task.labelled and one.error)  # it has its prediction; that it keeps no other away is no fault
+        ]
+        place.progress.report(start + len(batch), len(tasks), f"scoring under {model.version}")
     return found
 
 
@@ -131,6 +143,8 @@ def _entry(place: Workplace, task: Waiting, scored: TaskScore) -> dict[str, Any]
         "key": scored.key,
         "gate": gate,
         "error": scored.error,
+        "features": packed(scored.features),
+        "labelled": task.labelled,
     }
 
 

@@ -81,7 +81,8 @@ def set_up(studio: LabelStudio, settings: Settings, project_id: int, *, replace:
     found = projects.faults(config)
     if found:
         raise LabelConfigError(f"project {project_id}:\n" + "\n".join(f"  {fault}" for fault in found))
-    version = projects.live_model(info.key, config, ArtifactStore(settings.artifacts)).version
+    store = ArtifactStore(settings.artifacts)
+    version = projects.live_model(info.key, config, store, store.published(info.key)).version
 
     changes = [
         *_backend(studio, settings, info, version, replace),

@@ -44,6 +44,11 @@ class LiveModel:
         """Whether every part has weights."""
         return all(part.directory is not None for part in self.parts.values())
 
+    @property
+    def blank(self) -> bool:
+        """Whether no part has weights: nothing was trained yet, and no starter fits the labels."""
+        return all(part.directory is None for part in self.parts.values())
+
 
 def compose_version(versions: Sequence[str]) -> str:
     """The version of a project whose controls have these: joined by ``+``, in the order of the config."""
@@ -82,13 +87,15 @@ def load_part(part: Part, control: Control, device: str = "cpu", seed: int = 0) 
     return plugin
 
 
-def live_model(project_key: str, label_config: LabelConfig, store: ArtifactStore) -> LiveModel:
-    """What serves a project: what is published, else each family's starter, else nothing trained yet.
+def live_model(
+    project_key: str, label_config: LabelConfig, store: ArtifactStore, published: Published | None
+) -> LiveModel:
+    """What serves a project under a publication: what it names, else each family's starter, else nothing trained yet.
 
+    published: the one in force (`ArtifactStore.published`), or another, to know what it would serve.
     Raises `LabelConfigError` or `PluginError` for a binding that cannot be served, `StoreError` for a published
     version that the store does not hold.
     """
-    published = store.published(project_key)
     parts = {control.name: _part(project_key, control, published, store) for control in label_config.require_bound()}
     versions = {name: part.version for name, part in parts.items()}
     if published is not None and versions == dict(published.parts):
@@ -124,7 +131,7 @@ def notes(label_config: LabelConfig) -> list[str]:
             _, binding, preset = _resolve(control)
         except (LabelConfigError, PluginError):
             continue
-        left_out = [label for label in control.labels if label not in control.label_map]
+        left_out = [label for label in control.labels if label not in (*control.label_map, *control.ignored)]
         if left_out:
             found.append(f"control {control.name!r}: the model does not learn {_list(left_out)} (model_label is empty)")
         unknown = _unknown_to(control, preset) if preset else ()

@@ -18,11 +18,13 @@ from hemaloop.client import ProjectInfo
 from hemaloop.debounce import WorkLock
 from hemaloop.errors import InferenceError, StoreError
 from hemaloop.labelconfig import LabelConfig, parse_label_config
-from hemaloop.pool import at_quantile, gate_place, lacking, listed, quantiles
+from hemaloop.marked import keep_marks
+from hemaloop.pool import lacking, listed
 from hemaloop.priorities import Plan, get, put, read_plan, score
-from hemaloop.results import score_for_label_studio
+from hemaloop.projects import LiveModel, live_model
+from hemaloop.ranking import Order, order_of, rank
 from hemaloop.store import ArtifactStore
-from hemaloop.targets import made_here, model_of, target
+from hemaloop.targets import made_here, target
 from hemaloop.workplace import Workplace, project_id
 
 log = logging.getLogger(__name__)
@@ -40,14 +42,14 @@ def push_plan(place: Workplace, project: str, plan_id: str) -> dict[str, Any]:
     plan = read_plan(place.store, project, plan_id)
     info = place.studio.project(project_id(project))
     config = parse_label_config(info.label_config)
-    wanted = target(place.store, project, config).version
-    if wanted != plan.version:
+    model = target(place.store, project, config)
+    if model.version != plan.version:
         place.store.drop_scratch(project, plan_id)
         place.queues.request_scores(project, "another version was promoted meanwhile")
-        return {"outcome": "superseded", "by": wanted}
+        return {"outcome": "superseded", "by": model.version}
     with WorkLock(place.queues.redis, f"push:{project}", wait=LOCK_WAIT_SECONDS) as lock:
         scored = _gather(place.store, project, plan)
-        pushed = _push(place, project, info, config, plan.version, scored)
+        pushed, notes = _push(place, project, info, config, model, scored)
         lock.check()
         published = place.store.published(project)
         if published is None or published.version != plan.version:
@@ -55,7 +57,7 @@ def push_plan(place: Workplace, project: str, plan_id: str) -> dict[str, Any]:
         elif info.model_version is None:
             # Somebody deleted predictions in Label Studio, which clears the choice; one that was made is left alone.
             place.studio.set_model_version(info.id, plan.version)
-        report = _told(place, project, info, plan.version, scored, pushed)
+        report = _told(place, project, info, plan.version, scored, pushed, notes)
     place.store.drop_scratch(project, plan_id)
     place.queues.ledger.keep_failed(project, plan.version, [one["task"] for one in scored if one["error"]])
     if lacking(place.studio, info.id, config, plan.version):
@@ -69,7 +71,9 @@ def finish_predictions(place: Workplace, project: str, task_ids: Sequence[int], 
     info = place.studio.project(project_id(project))
     config = parse_label_config(info.label_config)
     model = (
-        target(place.store, project, config) if published is None else model_of(place.store, project, config, published)
+        target(place.store, project, config)
+        if published is None
+        else live_model(project, config, place.store, published)
     )
     if model.version != version:
         return {"outcome": "superseded", "by": model.version}
@@ -77,7 +81,7 @@ def finish_predictions(place: Workplace, project: str, task_ids: Sequence[int], 
     waiting = [task for task in lacking(place.studio, info.id, config, version) if task.id in wanted]
     scored = score(place, project, config, model, waiting)
     with WorkLock(place.queues.redis, f"push:{project}", wait=LOCK_WAIT_SECONDS):
-        pushed = _push(place, project, info, config, version, scored)
+        pushed, _ = _push(place, project, info, config, model, scored)
     return {"outcome": "finished", "pushed": pushed, "faults": _faults(scored)}
 
 
@@ -97,19 +101,30 @@ def _gather(store: ArtifactStore, project: str, plan: Plan) -> list[dict[str, An
         raise InferenceError(
             f"project {project}: no shard of {plan.version} could be scored; the version before stays published"
         )
-    if found and all(one["error"] for one in found):
+    faults = [one["error"] for one in found if not one["labelled"]]
+    if faults and all(faults):
         raise InferenceError(
-            f"project {project}: {plan.version} gave no prediction for any of {len(found)} tasks; "
-            f"first: {found[0]['error']}"
+            f"project {project}: {plan.version} gave no prediction for any of {len(faults)} tasks; first: {faults[0]}"
         )
     return found
 
 
 def _push(
-    place: Workplace, project: str, info: ProjectInfo, config: LabelConfig, version: str, scored: list[dict[str, Any]]
-) -> int:
-    """Push the predictions of tasks that still lack one; how many. Sets each entry's score to what was sent."""
-    _give_places(place.store, project, version, scored)
+    place: Workplace,
+    project: str,
+    info: ProjectInfo,
+    config: LabelConfig,
+    model: LiveModel,
+    scored: list[dict[str, Any]],
+) -> tuple[int, list[str]]:
+    """Push the predictions of tasks that still lack one. Returns how many, and remarks on their order for people.
+
+    Sets each entry's score to what was sent.
+    """
+    version = model.version
+    notes = _rank(place.store, project, version, scored, order_of(config, model))
+    if not model.blank:
+        keep_marks(place.store, project, version, scored)
     still = {task.id for task in lacking(place.studio, info.id, config, version)}
     ready = [one for one in scored if one["error"] is None and one["task"] in still]
     predictions = [
@@ -118,23 +133,22 @@ def _push(
     place.progress.report(0, 1, f"pushing {len(predictions)} predictions")
     pushed = place.studio.import_predictions(info.id, predictions) if predictions else 0
     place.progress.report(1, 1, f"pushed {pushed} predictions")
-    return pushed
+    return pushed, notes
 
 
-def _give_places(store: ArtifactStore, project: str, version: str, scored: list[dict[str, Any]]) -> None:
-    """Gate images get the relevance at a drawn place of the pool's distribution, instead of their own."""
-    relevances = [float(one["relevance"]) for one in scored if one["error"] is None and not one["gate"]]
+def _rank(
+    store: ArtifactStore, project: str, version: str, scored: Sequence[dict[str, Any]], order: Order
+) -> list[str]:
+    """Give each task its score, in the distribution of the pool under this version, which the first plan has set."""
     name = f"quantiles/{version}"
     if store.get_scratch(project, name) is not None:
-        distribution = get(store, project, name)  # a few new tasks say little about the pool
-    else:
-        distribution = quantiles(relevances)
-        if distribution:
-            store.drop_scratch(project, "quantiles")
-            put(store, project, name, distribution)
-    for one in scored:
-        if one["error"] is None and one["gate"]:
-            one["score"] = score_for_label_studio(at_quantile(distribution, gate_place(one["key"], version)))
+        _, notes = rank(scored, order, version, get(store, project, name))  # a few new tasks say little about the pool
+        return notes
+    distribution, notes = rank(scored, order, version)
+    if distribution:
+        store.drop_scratch(project, "quantiles")
+        put(store, project, name, distribution)
+    return notes
 
 
 def _switch(place: Workplace, project: str, info: ProjectInfo, config: LabelConfig, plan: Plan) -> None:
@@ -161,8 +175,16 @@ def _switch(place: Workplace, project: str, info: ProjectInfo, config: LabelConf
 
 
 def _told(
-    place: Workplace, project: str, info: ProjectInfo, version: str, scored: Sequence[Mapping[str, Any]], pushed: int
+    place: Workplace,
+    project: str,
+    info: ProjectInfo,
+    version: str,
+    scored: Sequence[Mapping[str, Any]],
+    pushed: int,
+    notes: Sequence[str],
 ) -> dict[str, Any]:
+    for note in notes:
+        log.warning("project %s: %s", project, note)
     faults = disorder(place, info.id, version, scored)
     for fault in faults:
         log.warning("project %s: the queue's order: %s", project, fault)
@@ -170,10 +192,11 @@ def _told(
         "outcome": "published",
         "version": version,
         "pushed": pushed,
-        "gate": sum(1 for one in scored if one["gate"]),
+        "gate": sum(1 for one in scored if one["gate"] and not one["labelled"]),
         "faults": _faults(scored),
         "ordered": not faults,
         "order": faults,
+        "notes": list(notes),
     }
     place.queues.ledger.note(project, "publication", report)
     return report

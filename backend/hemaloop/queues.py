@@ -19,6 +19,7 @@ from rq import Queue, Retry
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Dependency, Job, JobStatus
 from rq.serializers import JSONSerializer
+from rq.worker import Worker
 
 from hemaloop.config import Settings
 from hemaloop.debounce import Debounce
@@ -26,7 +27,7 @@ from hemaloop.errors import QueueError
 from hemaloop.ledger import Ledger
 from hemaloop.redis_server import redis_url
 
-NAMES = ("train", "push", "score")
+NAMES = ("train", "push", "score", "simulate")
 KEEP_SECONDS = 7 * 24 * 3600
 """How long finished and failed jobs can be asked about."""
 SCORE_SECONDS = 3600
@@ -150,7 +151,37 @@ class Queues:
                 depends_on=Dependency(jobs=shards, allow_failure=True) if shards else None,
             )
 
+    def request_simulation(self, name: str, seed: int, strategy: str, rounds: int) -> str:
+        """Ask for one seed and strategy of a simulation, unless somebody has. Returns the job's id."""
+        with _reachable():
+            job_id = f"simulate-{name}-{seed}-{strategy}-{rounds}"
+            job = self._fetch(job_id)
+            if job is not None and job.get_status() in _TO_COME:
+                return job_id
+            if job is not None:
+                job.delete()
+            self.ledger.uncancel(job_id)
+            retries = self.settings.train_max_attempts - 1
+            return self._enqueue(
+                "simulate",
+                "simulate",
+                (name, seed, strategy, rounds),
+                job_id=job_id,
+                timeout=self.settings.train_timeout_seconds,
+                retry=Retry(retries) if retries else None,
+            )
+
     # -- looking at work
+
+    def waiting(self, name: str) -> int:
+        """Jobs in a queue that no worker has begun."""
+        with _reachable():
+            return int(self.queue(name).count)
+
+    def served(self, name: str) -> bool:
+        """Whether a worker takes jobs from a queue."""
+        with _reachable():
+            return bool(Worker.count(self.redis, self.queue(name)))
 
     def job_status(self, job_id: str) -> dict[str, Any]:
         """What is known of a job: id, status, what it is for, progress, result, reason of a failure.
@@ -200,19 +231,18 @@ class Queues:
             return True
 
     def running(self, project: str) -> list[dict[str, Any]]:
-        """Jobs of a project that wait or work, as `job_status` shows them."""
+        """Jobs of a project that wait or work, as `job_status` shows them, those that were asked for first first.
+
+        rq's own lists miss a job on its way from one to the next; its status does not.
+        """
         with _reachable():
-            ids: list[str] = []
-            for name in NAMES:
-                queue = self.queue(name)
-                ids += queue.started_job_registry.get_job_ids(cleanup=False)
-                ids += (
-                    queue.scheduled_job_registry.get_job_ids()
-                    + queue.deferred_job_registry.get_job_ids()
-                    + queue.job_ids
-                )
-            jobs = [job for job in map(self._fetch, dict.fromkeys(ids)) if job is not None]
-            return [self.job_status(job.id) for job in jobs if job.args and job.args[0] == project]
+            while ids := self.ledger.jobs(project):
+                ended = [job_id for job_id in ids if not self.to_come(job_id)]
+                self.ledger.drop_jobs(project, ended)
+                if len(ended) < len(ids):
+                    return [self.job_status(job_id) for job_id in ids if job_id not in ended]
+                # The last of them may have asked for another before it was over: look again.
+            return []
 
     def pause(self, project: str) -> None:
         """Start no training of the project until `resume`; one at work goes on."""
@@ -265,8 +295,12 @@ class Queues:
         target = self.queue(queue)
         name = f"hemaloop.jobs.{function}"
         if delay > 0:
-            return str(target.enqueue_in(timedelta(seconds=delay), name, **fields).id)
-        return str(target.enqueue(name, **fields).id)
+            job = target.enqueue_in(timedelta(seconds=delay), name, **fields)
+        else:
+            job = target.enqueue(name, **fields)
+        # Whoever asks for a job is at work itself until here, so that a project is never idle in between.
+        self.ledger.keep_job(args[0], job.id, KEEP_SECONDS)
+        return str(job.id)
 
 
 @contextlib.contextmanager

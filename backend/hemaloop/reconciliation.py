@@ -100,7 +100,5 @@ def _scores_are_due(
     published = store.published(project)
     if published is not None and published.version != model.version:
         return True
-    if not any(part.directory for part in model.parts.values()):
-        return False
     waiting = {task.id for task in lacking(studio, project_id(project), config, model.version)}
     return bool(waiting - queues.ledger.failed(project, model.version))

@@ -10,7 +10,6 @@ The server listens on loopback TCP, not on a socket file, because rq's tools do 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -29,7 +28,7 @@ import redis
 
 from hemaloop.config import Settings
 from hemaloop.errors import QueueError
-from hemaloop.lifetime import owned
+from hemaloop.lifetime import hold, owned
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +157,7 @@ class EmbeddedRedis:
         try:
             while not self._stop.is_set():
                 if self._lock is None:
-                    self._lock = _try_lock(self.data_dir)
+                    self._lock = hold(self.data_dir / "redis.lock")
                 if self._lock is not None and (self._process is None or self._process.poll() is not None):
                     self._launch()
                 self._stop.wait(POLL_SECONDS if self._lock is not None else POLL_SECONDS / 2)
@@ -267,16 +266,6 @@ def _write_address(data_dir: Path, address: Address) -> None:
     with os.fdopen(descriptor, "w") as stream:
         json.dump({"port": address.port, "password": address.password}, stream)
     partial.replace(target)
-
-
-def _try_lock(data_dir: Path) -> IO[str] | None:
-    stream = (data_dir / "redis.lock").open("w")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        stream.close()
-        return None
-    return stream
 
 
 def _answers(address: Address) -> bool:

@@ -1,6 +1,7 @@
 """A model's predictions as Label Studio's results: the inverse of `annotations`.
 
-Boxes become per cent of the image, class maps brush masks, classifications choices; a relevance becomes a score.
+Boxes become per cent of the image, class maps brush masks, classifications choices; a relevance becomes a score. An
+object worth a second look carries the reason as its note and, where the config has a control for it, a mark (`review`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from hemaloop import brush
 from hemaloop.errors import PluginError
 from hemaloop.labelconfig import Control
 from hemaloop.plugin import Classification, ClassMap, Detections, Prediction, ReviewMark, Scored
+from hemaloop.review import MARK_KIND
 from hemaloop.validation import validate
 
 __all__ = ["Answer", "merge_relevance", "regions", "score_for_label_studio", "task_prediction", "validate"]
@@ -90,7 +92,8 @@ def regions(
     """The regions of a prediction, best score first as the model gave them; ids follow from the content.
 
     labels: what the prediction's label indices mean, the control's own model labels if not given. An object whose
-    label the control does not have is left out. A review mark's reason is shown as the region's note.
+    label the control does not have is left out. A review mark's reason is shown as the region's note. Marked regions
+    come before the others, each behind its mark, so that they lead Label Studio's list of regions.
 
     Raises `PluginError` where the prediction is not of the control's kind.
     """
@@ -108,7 +111,25 @@ def regions(
         found = _brushes(prediction, names, reasons)
     else:
         found = _choices(prediction, names, reasons)
-    return [_complete(region, control, width, height, position) for position, region in enumerate(found)]
+    complete = [_complete(region, control, width, height, position) for position, region in enumerate(found)]
+    marked = [(_marks(region, control), region) for region in complete]
+    marked.sort(key=lambda pair: not pair[0])
+    return [result for marks, region in marked for result in (*marks, region)]
+
+
+def _marks(region: Mapping[str, Any], control: Control) -> list[dict[str, Any]]:
+    """The mark of a region with a note, if the config has one for it.
+
+    Label Studio takes place and colour of a region from the first of the results with its id.
+    """
+    if control.review is None or "meta" not in region:
+        return []
+    labels = control.review.labels_for(region["meta"]["text"][0])
+    if not labels:
+        return []
+    value = {name: part for name, part in region["value"].items() if name != control.kind}
+    value[MARK_KIND] = [[label] for label in labels]
+    return [{**region, "from_name": control.review.name, "type": MARK_KIND, "value": value}]
 
 
 def _rectangles(

@@ -13,6 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hemaloop import results
 from hemaloop.config import Settings
 from hemaloop.errors import HemaloopError, ImageError, InferenceError
@@ -40,6 +43,8 @@ class TaskScore:
     result: Label Studio regions, or None where `error` says why there are none. score: for Label Studio, in [0, 1],
     lowest served first. relevance: of the task, >= 0. key: hash of the image's content, None if it could not be had.
     seconds: its share of the wall time of each stage, "image" (fetch and decode), "model", "result".
+    features: float32 (F,), those of each control whose images are spread, one after the other; None where there is no
+    such control, or its family has none.
     """
 
     task_id: int | None
@@ -50,6 +55,7 @@ class TaskScore:
     error: str | None = None
     key: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    features: NDArray[np.float32] | None = field(default=None, compare=False)
 
     @property
     def prediction(self) -> dict[str, Any] | None:
@@ -114,7 +120,7 @@ class Scorer:
         if work.error:
             return
         try:
-            uri = _address(work.task, control)
+            uri = image_address(work.task, control)
             if uri not in work.images:
                 work.images[uri] = self._images.load(uri, work.task.id, project=project)
         except HemaloopError as error:
@@ -170,7 +176,8 @@ def _servable(label_config: LabelConfig, live: LiveModel) -> list[tuple[Control,
     return [(control, part) for control, part in parts if part is not None and part.directory is not None]
 
 
-def _address(task: TaskRef, control: Control) -> str:
+def image_address(task: TaskRef, control: Control) -> str:
+    """Where a control's image of a task is. Raises `ImageError` where the task does not say."""
     uri = task.data.get(control.data_key)
     if not isinstance(uri, str) or not uri:
         raise ImageError(
@@ -187,7 +194,7 @@ def _name(task: TaskRef) -> str:
 def _run(plugin: Plugin, control: Control, part: Part, works: Sequence[_Work]) -> None:
     """Add this control's answer to each task that has no error yet."""
     ready = [work for work in works if not work.error]
-    images = [work.images[_address(work.task, control)] for work in ready]
+    images = [work.images[image_address(work.task, control)] for work in ready]
     if not ready:
         return
     began = time.perf_counter()
@@ -238,8 +245,16 @@ def _finish(work: _Work, version: str, label_config: LabelConfig) -> TaskScore:
                     relevance,
                     key=key,
                     seconds=work.seconds,
+                    features=_features(work.answers),
                 )
             work.error = f"prediction of {_name(work.task)} is not valid for its labelling config: {faults[0]}"
         except Exception as error:  # noqa: BLE001 - one prediction that cannot be written takes no other along
             work.error = f"prediction of {_name(work.task)}: {type(error).__name__}: {error}"
     return TaskScore(work.task.id, version, error=work.error, key=key, seconds=work.seconds)
+
+
+def _features(answers: Sequence[results.Answer]) -> NDArray[np.float32] | None:
+    bindings = [(answer.control.binding, answer.scored.features) for answer in answers]
+    found = [features for binding, features in bindings if binding is not None and binding.spread]
+    known = [features for features in found if features is not None]
+    return np.concatenate(known) if known and len(known) == len(found) else None

@@ -29,7 +29,7 @@ from hemaloop.worker import STOP_SECONDS, HemaloopQueue, release_abandoned
 
 log = logging.getLogger(__name__)
 
-DEFAULT_WORKERS = (("train",), ("push", "score"))
+DEFAULT_WORKERS = (("train", "simulate"), ("push", "score"))
 """One process trains, so that two trainings never share the cores; the other serves the queue of annotators."""
 TICK_SECONDS = 0.5
 ABANDONED_SECONDS = 15.0
@@ -56,9 +56,9 @@ class Supervisor:
         self.settings = settings
         self.queues = Queues(settings)
         self._specifications = [tuple(names) for names in workers]
-        self._processes: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
-        self._started: dict[tuple[str, ...], float] = {}
-        self._pauses: dict[tuple[str, ...], float] = {}
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._started: dict[int, float] = {}
+        self._pauses: dict[int, float] = {}
         self._url = ""
         self._redis = EmbeddedRedis(settings.data_dir) if settings.redis_url is None else None
         self._stop = threading.Event()
@@ -68,8 +68,8 @@ class Supervisor:
     def __enter__(self) -> Self:
         if self._redis is not None:
             self._redis.start()
-        for specification in self._specifications:
-            self._start(specification)
+        for place in range(len(self._specifications)):
+            self._start(place)
         if self._reconciles:
             self._reconciler.start()
         return self
@@ -121,27 +121,25 @@ class Supervisor:
             for sign, handler in before.items():
                 signal.signal(sign, handler)
 
-    def _start(self, specification: tuple[str, ...]) -> None:
-        command = owned([sys.executable, "-m", "hemaloop.worker", *specification])
+    def _start(self, place: int) -> None:
+        command = owned([sys.executable, "-m", "hemaloop.worker", *self._specifications[place]])
         # A session of its own: Ctrl-C reaches this process alone, which then stops its workers in order.
-        self._processes[specification] = subprocess.Popen(  # noqa: S603 - our own module
+        self._processes[place] = subprocess.Popen(  # noqa: S603 - our own module
             command, env=environment(self.settings), stdin=subprocess.DEVNULL, start_new_session=True
         )
-        self._started[specification] = time.monotonic()
+        self._started[place] = time.monotonic()
 
     def _restart_ended(self) -> bool:
         ended = [one for one, process in self._processes.items() if process.poll() is not None]
-        for specification in ended:
-            lived = time.monotonic() - self._started[specification]
-            pause = self._pauses.get(specification, RESTART_SECONDS)
+        for place in ended:
+            lived = time.monotonic() - self._started[place]
+            pause = self._pauses.get(place, RESTART_SECONDS)
             if lived < pause:
                 continue  # one that cannot start at all is not started in a loop
-            self._pauses[specification] = (
-                RESTART_SECONDS if lived > MAX_PAUSE_SECONDS else min(2 * pause, MAX_PAUSE_SECONDS)
-            )
-            status = self._processes[specification].returncode
-            log.warning("the worker of %s ended with status %s and is started again", ", ".join(specification), status)
-            self._start(specification)
+            self._pauses[place] = RESTART_SECONDS if lived > MAX_PAUSE_SECONDS else min(2 * pause, MAX_PAUSE_SECONDS)
+            names, status = ", ".join(self._specifications[place]), self._processes[place].returncode
+            log.warning("the worker of %s ended with status %s and is started again", names, status)
+            self._start(place)
         return bool(ended)
 
     def _follow_redis(self) -> None:

@@ -26,20 +26,9 @@ class Incumbent:
     seen: frozenset[str]
 
 
-class _As(ArtifactStore):
-    """A store that answers with another publication than the one in force."""
-
-    def __init__(self, store: ArtifactStore, published: Published) -> None:
-        self.__dict__.update(store.__dict__)
-        self._shown = published
-
-    def published(self, project: str) -> Published | None:  # noqa: ARG002 - the store's signature
-        return self._shown
-
-
 def target(store: ArtifactStore, project: str, config: LabelConfig) -> LiveModel:
     """The model that the promotions ask for; starters, or nothing, where a control has none."""
-    return model_of(store, project, config, _promotions(store, project, config.require_bound()))
+    return live_model(project, config, store, _promotions(store, project, config.require_bound()))
 
 
 def the_incumbent(store: ArtifactStore, project: str, control: Control, device: str = "cpu") -> Incumbent:
@@ -60,12 +49,6 @@ def _seen_by_starter(directory: Path) -> frozenset[str]:
     return frozenset(json.loads(path.read_text())) if path.exists() else frozenset()
 
 
-def model_of(store: ArtifactStore, project: str, config: LabelConfig, published: Published) -> LiveModel:
-    """The model of a publication that may not be in force."""
-    parts = live_model(project, config, _As(store, published)).parts
-    return LiveModel(compose_version([part.version for part in parts.values()]), parts)
-
-
 def publication_of(model: LiveModel, reason: str) -> Published:
     """The publication that makes a model live."""
     return Published(model.version, {name: part.version for name, part in model.parts.items()}, time.time(), reason)
@@ -82,4 +65,5 @@ def made_here(version: str, config: LabelConfig) -> bool:
 
 def _promotions(store: ArtifactStore, project: str, controls: tuple[Control, ...]) -> Published:
     found = {control.name: store.promoted(project, control.name) for control in controls}
-    return Published("", {name: version for name, version in found.items() if version is not None})
+    parts = {name: version for name, version in found.items() if version is not None}
+    return Published(compose_version(list(parts.values())), parts)

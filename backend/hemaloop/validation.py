@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hemaloop.labelconfig import Control, LabelConfig
+from hemaloop.review import MARK_KIND
 
 TOLERANCE = 1e-6
 """Per cent by which x + width may exceed 100: rounding, not a box outside."""
@@ -32,7 +33,26 @@ def validate(prediction: object, label_config: LabelConfig) -> list[str]:
     ids: set[tuple[str, str]] = set()
     for index, region in enumerate(result):
         faults += [f"region {index}: {fault}" for fault in _region_faults(region, controls, ids)]
-    return faults
+    return faults or [fault for control in label_config.bound for fault in _mark_faults(result, control)]
+
+
+def _mark_faults(result: list[dict[str, Any]], control: Control) -> Iterator[str]:
+    """A mark is drawn in the place of the region that it shares its id with, so it must be the same place."""
+    if control.review is None:
+        return
+    places = {region["id"]: _place(region) for region in result if region["from_name"] == control.name}
+    for index, region in enumerate(result):
+        if region["from_name"] != control.review.name:
+            continue
+        if region["id"] not in places:
+            yield f"region {index}: id: {region['id']!r} marks no region of {control.name!r}"
+        elif places[region["id"]] != _place(region):
+            yield f"region {index}: value: found another place than the region of {control.name!r} with its id has"
+
+
+def _place(region: Mapping[str, Any]) -> dict[str, Any]:
+    """The value of a region without its labels."""
+    return {name: part for name, part in region["value"].items() if name != region["type"]}
 
 
 def _region_faults(region: object, controls: Mapping[str, Control], ids: set[tuple[str, str]]) -> Iterator[str]:
@@ -76,12 +96,23 @@ def _value_faults(value: Mapping[str, Any], control: Control) -> Iterator[str]:
         yield from _rectangle_faults(value)
     elif control.kind == "brushlabels":
         yield from _brush_faults(value)
+    elif control.kind == MARK_KIND:
+        yield from _path_faults(value.get(control.kind), control)
+        return
     elif control.kind != "choices":
         return
     labels = value.get(control.kind)
     if not isinstance(labels, list) or not labels:
         yield f"value.{control.kind}: found {_shown(labels)}, expected a list with a label"
     elif unknown := [label for label in labels if label not in control.labels]:
+        yield f"value.{control.kind}: unknown {_shown(unknown)}, expected one of {list(control.labels)}"
+
+
+def _path_faults(paths: object, control: Control) -> Iterator[str]:
+    """Choices of a taxonomy, each as the path to it."""
+    if not isinstance(paths, list) or not paths or not all(isinstance(path, list) and path for path in paths):
+        yield f"value.{control.kind}: found {_shown(paths)}, expected a list of paths such as [['choice']]"
+    elif unknown := [choice for path in paths for choice in path if choice not in control.labels]:
         yield f"value.{control.kind}: unknown {_shown(unknown)}, expected one of {list(control.labels)}"
 
 

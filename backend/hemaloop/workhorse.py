@@ -45,7 +45,7 @@ def main() -> None:
     except NoSuchJobError:
         raise QueueError(f"job {order['job']} was deleted before it began") from None
     worker.execution = Execution.fetch(order["execution"], job.id, connection=connection)
-    if order["queue"] == "train":
+    if order["queue"] in ("train", "simulate"):
         give_way(settings.train_niceness)
     queue = HemaloopQueue(order["queue"], connection=connection, serializer=JSONSerializer)
     worker.main_work_horse(job, queue)

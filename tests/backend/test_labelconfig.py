@@ -6,7 +6,6 @@ import pickle
 from pathlib import Path
 
 import pytest
-from label_studio_sdk.label_interface import LabelInterface
 
 from hemaloop.errors import LabelConfigError
 from hemaloop.labelconfig import parse_label_config
@@ -36,18 +35,12 @@ def test_the_cbc_config_binds_boxes_of_three_cells_to_the_detector() -> None:
     assert (control.binding.family, control.binding.preset, control.binding.starter) == ("faster_rcnn", "cbc", True)
 
 
-def test_label_studio_itself_accepts_the_cbc_config_and_finds_the_same_labels() -> None:
-    interface = LabelInterface(CBC.read_text())
-    interface.validate()
-    assert interface.get_control("cells").labels == ["RBC", "WBC", "Platelets"]
-    assert [tag.name for tag in interface.objects] == ["image"]
-
-
 def test_every_attribute_of_a_binding_is_read() -> None:
     (control,) = parse_label_config(
         bound(
             'model_preset="p" model_starter="none" model_train="off" model_option_nms="0.4" model_option_a_b="x" '
-            'model_min_new_annotations="7" model_min_interval_seconds="1.5"'
+            'model_min_new_annotations="7" model_min_interval_seconds="1.5" model_order="spread" '
+            'model_stop_uncertain_cells="20" model_stop_performance="0.9" model_stop_figure="ap/Teardrop"'
         )
     ).bound
     binding = control.binding
@@ -55,6 +48,9 @@ def test_every_attribute_of_a_binding_is_read() -> None:
     assert (binding.family, binding.preset, binding.starter, binding.train) == ("f", "p", False, False)
     assert dict(binding.options) == {"nms": "0.4", "a_b": "x"}
     assert (binding.min_new_annotations, binding.min_interval_seconds) == (7, 1.5)
+    assert binding.spread
+    wishes = (binding.stop_uncertain_cells, binding.stop_performance, binding.stop_figure)
+    assert wishes == (20, 0.9, "ap/Teardrop")
 
 
 def test_a_label_is_known_to_the_model_by_its_model_label() -> None:
@@ -124,6 +120,10 @@ def test_nested_choices_and_unbound_controls_are_read_in_order() -> None:
         (bound('model_min_new_annotations="many"'), "expected a whole number >= 1"),
         (bound('model_min_interval_seconds="-1"'), "expected seconds >= 0"),
         (bound('model_min_interval_seconds="nan"'), "expected seconds >= 0"),
+        (bound('model_order="random"'), "model_order='random': expected one of 'relevance', 'spread'"),
+        (bound('model_stop_uncertain_cells="-1"'), "expected a whole number >= 0"),
+        (bound('model_stop_performance="90"'), "model_stop_performance='90': expected a number from 0 to 1"),
+        (bound('model_stop_performance="nan"'), "expected a number from 0 to 1"),
         (config('<Choices name="c" toName="image" model_preset="p"><Choice value="a"/></Choices>'), "no model_family"),
         (config('<Polygon name="p" toName="image" model_family="f"/>'), "cannot be bound to a model: found <Polygon>"),
         (

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from hemaloop.dataset import split_of
 from hemaloop.errors import LabelStudioError, StoreError
 from hemaloop.images import image_key
 from hemaloop.labelconfig import parse_label_config
+from hemaloop.marked import marked
 from hemaloop.pool import at_quantile, gate_place, quantiles
 from hemaloop.reconciliation import reconcile
 from hemaloop.rollback import promote, roll_back
@@ -25,6 +27,8 @@ from hemaloop.workplace import Workplace
 from loop_stage import PROJECT, Studio
 
 STARTER = "stub-blobs-starter-1"
+UNTRAINED = "stub-untrained"
+SPREAD = stub_plugin.config("blobs", relevance="paper").replace("model_family", 'model_order="spread" model_family')
 
 
 @dataclass
@@ -43,6 +47,17 @@ class Loop:
     def is_gate(self, task: int) -> bool:
         key = image_key((self.folder / f"{task}.png").read_bytes())
         return split_of(key, gate=self.place.settings.gate_fraction) == "gate"
+
+    def add_row(self, count: int, colour: str) -> int:
+        """A new task with a row of cells on an image of its own, which is not the gate's."""
+        task = len(self.studio.tasks) + 1
+        cells = [(4 + 14 * place, 4, 12 + 14 * place, 13, colour) for place in range(count)]
+        images = (stub_plugin.png(stub_plugin.draw(cells, width=width)) for width in itertools.count(63 + task))
+        shares = {"gate": self.place.settings.gate_fraction}
+        image = next(image for image in images if split_of(image_key(image), **shares) != "gate")
+        (self.folder / f"{task}.png").write_bytes(image)
+        self.studio.add_task(task, {"image": str(self.folder / f"{task}.png")})
+        return task
 
     def outcome(self, subject: str = "publication") -> dict[str, Any]:
         found: dict[str, Any] = self.place.queues.ledger.outcomes(PROJECT)[subject]
@@ -311,20 +326,82 @@ def test_while_label_studio_is_down_nothing_is_lost(loop: Loop) -> None:
     assert loop.studio.versions() == {STARTER: 5}
 
 
-def test_a_project_without_a_model_says_that_there_is_nothing_to_score(loop: Loop) -> None:
+def test_without_a_model_typical_images_come_first_and_nothing_is_shown_on_them(loop: Loop) -> None:
     loop.studio.config = stub_plugin.config("bare")
-    loop.studio.add_images(loop.folder, 3)
-    job = loop.place.queues.request_scores(PROJECT, "test")
+    loop.studio.title = UNTRAINED
+    red, blue = [loop.add_row(2, "red") for _ in range(16)], [loop.add_row(1, "blue") for _ in range(9)]
+    assert loop.scores() == UNTRAINED
+    assert loop.studio.versions() == {UNTRAINED: 25}
+    assert [one["result"] for one in loop.studio.predictions] == [[]] * 25
+    assert len({one["score"] for one in loop.studio.predictions}) == 25
+    first = set(loop.studio.queue()[:6])
+    assert first & set(red)
+    assert first & set(blue)
+    place = loop.place
+    assert reconcile(place.settings, place.queues, place.store, place.studio) == {}
+
+
+def test_new_tasks_of_a_project_without_a_model_are_put_in_order_too(loop: Loop) -> None:
+    loop.studio.config = stub_plugin.config("bare")
+    loop.studio.add_images(loop.folder, 4)
+    place = loop.place
+    place.queues.remember(PROJECT)
+    assert reconcile(place.settings, place.queues, place.store, place.studio) == {PROJECT: ["scores"]}
     loop.work()
-    assert "no model was trained yet" in loop.place.queues.job_status(job)["result"]["why"]
-    assert loop.studio.versions() == {}
+    loop.studio.add_images(loop.folder, 2)
+    assert reconcile(place.settings, place.queues, place.store, place.studio) == {PROJECT: ["scores"]}
+    loop.work()
+    assert loop.studio.versions() == {UNTRAINED: 6}
+
+
+def test_the_first_model_takes_the_place_of_the_order_without_one(loop: Loop) -> None:
+    loop.studio.config = stub_plugin.config("bare")
+    loop.studio.add_images(loop.folder, 20)
+    loop.scores()
+    for task in range(1, 13):
+        loop.studio.annotate(task)
+    version = loop.train()
+    assert version.startswith("stub-0001-")
+    assert all(one["result"] for one in loop.studio.predictions if one["model_version"] == version)
+    assert loop.studio.queue()[0] not in range(1, 13)
+    assert loop.outcome()["ordered"]
+
+
+def test_an_image_that_looks_like_another_waits_where_images_are_spread(loop: Loop) -> None:
+    loop.studio.config = SPREAD
+    red, green, blue = [loop.add_row(4, "red") for _ in range(3)], loop.add_row(3, "green"), loop.add_row(3, "blue")
+    loop.scores()
+    queue = loop.studio.queue()
+    assert queue[0] in red
+    assert set(queue[1:3]) == {green, blue}
+    assert loop.outcome()["notes"] == []
+
+
+def test_an_image_that_looks_like_a_labelled_one_waits_where_images_are_spread(loop: Loop) -> None:
+    loop.studio.config = SPREAD
+    labelled, alike, other = loop.add_row(4, "red"), loop.add_row(4, "red"), loop.add_row(2, "green")
+    loop.studio.predictions.append({"task": labelled, "result": [], "score": 0.5, "model_version": STARTER})
+    loop.studio.annotate(labelled, [])
+    loop.scores()
+    assert loop.studio.versions() == {STARTER: 3}, "the labelled one was looked at and not pushed again"
+    assert loop.studio.queue() == [other, alike]
+
+
+def test_what_a_version_marks_is_kept_for_those_who_ask_how_much_is_left(loop: Loop) -> None:
+    loop.studio.add_images(loop.folder, 6)
+    loop.scores()
+    control = parse_label_config(loop.studio.config).bound[0]
+    shown = {one["task"]: len(one["result"]) for one in loop.studio.predictions}
+    found = marked(loop.place.store, PROJECT, STARTER, control, [1, 2, 99])
+    assert (found.images, found.objects) == (2, shown[1] + shown[2])
+    assert marked(loop.place.store, PROJECT, "another version", control, [1, 2]).images == 0
 
 
 def test_what_jobs_hand_to_one_another_is_removed_in_the_end(loop: Loop) -> None:
     loop.studio.add_images(loop.folder, 6)
     loop.scores()
-    left = [path for path in (loop.folder / "data" / "artifacts").rglob("_scratch/*") if path.name != "quantiles"]
-    assert left == []
+    left = {path.name for path in (loop.folder / "data" / "artifacts").rglob("_scratch/*")}
+    assert left == {"quantiles", "marks"}
 
 
 def test_names_of_versions_are_recognised_and_those_of_others_are_not() -> None:

@@ -12,6 +12,7 @@ from hemaloop import projects
 from hemaloop.errors import LabelConfigError, OptionError, PluginNotFound, StoreError
 from hemaloop.labelconfig import LabelConfig, parse_label_config
 from hemaloop.plugin import Detections, Example, Silent
+from hemaloop.projects import LiveModel
 from hemaloop.store import ArtifactStore, Manifest, Published
 
 PROJECT = "1.1700000000"
@@ -49,8 +50,13 @@ def train(store: ArtifactStore, found: LabelConfig, control: str = "cells") -> s
     return store.put(PROJECT, control, plugin, manifest)
 
 
+def serving(project: str, found: LabelConfig, store: ArtifactStore) -> LiveModel:
+    """What serves a project under the publication in force."""
+    return projects.live_model(project, found, store, store.published(project))
+
+
 def test_a_new_project_is_served_by_the_starter(store: ArtifactStore) -> None:
-    live = projects.live_model(PROJECT, config(), store)
+    live = serving(PROJECT, config(), store)
     assert live.version == "stub-blobs-starter-1"
     assert live.ready
     plugin = projects.load_part(live.parts["cells"], config().control("cells"))
@@ -59,7 +65,7 @@ def test_a_new_project_is_served_by_the_starter(store: ArtifactStore) -> None:
 
 def test_a_starter_keeps_its_own_labels_in_its_own_order(store: ArtifactStore) -> None:
     found = config('<Label value="Blue one" model_label="blue"/><Label value="red"/>')
-    part = projects.live_model(PROJECT, found, store).parts["cells"]
+    part = serving(PROJECT, found, store).parts["cells"]
     assert part.labels == ("red", "green", "blue")
     assert projects.load_part(part, found.control("cells")).fitted
 
@@ -77,7 +83,7 @@ def test_without_a_starter_that_knows_every_label_nothing_is_shown(
     store: ArtifactStore, labels: str, attributes: str
 ) -> None:
     found = config(labels, attributes)
-    live = projects.live_model(PROJECT, found, store)
+    live = serving(PROJECT, found, store)
     assert live.version == "stub-untrained"
     assert not live.ready
     assert live.parts["cells"].directory is None
@@ -86,25 +92,25 @@ def test_without_a_starter_that_knows_every_label_nothing_is_shown(
 
 def test_what_is_published_is_live_and_what_is_only_stored_is_not(store: ArtifactStore) -> None:
     version = train(store, config())
-    assert projects.live_model(PROJECT, config(), store).version == "stub-blobs-starter-1"
+    assert serving(PROJECT, config(), store).version == "stub-blobs-starter-1"
     store.publish(PROJECT, Published(version, {"cells": version}))
-    live = projects.live_model(PROJECT, config(), store)
+    live = serving(PROJECT, config(), store)
     assert live.version == version
     plugin = projects.load_part(live.parts["cells"], config().control("cells"))
     (prediction,) = plugin.predict([stub_plugin.draw([(2, 2, 10, 11, "red")])])
     assert isinstance(prediction, Detections)
     assert plugin.labels[int(prediction.labels[0])] == "red"
-    other = projects.live_model("2.1700000000", config(), store)
+    other = serving("2.1700000000", config(), store)
     assert other.version == "stub-blobs-starter-1", "another project is served by its own"
 
 
 def test_a_project_of_two_controls_has_the_version_of_both(store: ArtifactStore) -> None:
     found = config(names=("a", "b"))
-    assert projects.live_model(PROJECT, found, store).version == "stub-blobs-starter-1+stub-blobs-starter-1"
+    assert serving(PROJECT, found, store).version == "stub-blobs-starter-1+stub-blobs-starter-1"
     version = train(store, found, "b")
     composed = f"stub-blobs-starter-1+{version}"
     store.publish(PROJECT, Published(composed, {"a": "stub-blobs-starter-1", "b": version}))
-    live = projects.live_model(PROJECT, found, store)
+    live = serving(PROJECT, found, store)
     assert live.version == composed
     assert [part.version for part in live.parts.values()] == ["stub-blobs-starter-1", version]
 
@@ -112,7 +118,7 @@ def test_a_project_of_two_controls_has_the_version_of_both(store: ArtifactStore)
 def test_a_control_bound_after_the_publication_starts_with_its_starter(store: ArtifactStore) -> None:
     version = train(store, config(names=("a",)), "a")
     store.publish(PROJECT, Published(version, {"a": version}))
-    live = projects.live_model(PROJECT, config(names=("a", "b")), store)
+    live = serving(PROJECT, config(names=("a", "b")), store)
     assert live.version == f"{version}+stub-blobs-starter-1"
 
 
@@ -120,27 +126,27 @@ def test_a_publication_outlives_a_change_of_labels_as_long_as_it_knows_one(store
     version = train(store, config())
     store.publish(PROJECT, Published(version, {"cells": version}))
     renamed = config('<Label value="Rot" model_label="red"/><Label value="purple"/>')
-    assert projects.live_model(PROJECT, renamed, store).parts["cells"].labels == ("red", "green", "blue")
+    assert serving(PROJECT, renamed, store).parts["cells"].labels == ("red", "green", "blue")
     foreign = config('<Label value="purple"/>')
-    assert projects.live_model(PROJECT, foreign, store).version == "stub-untrained"
+    assert serving(PROJECT, foreign, store).version == "stub-untrained"
 
 
 def test_a_publication_of_another_family_is_not_served(store: ArtifactStore) -> None:
     store.publish(PROJECT, Published("other-0001-abcdef", {"cells": "other-0001-abcdef"}))
-    assert projects.live_model(PROJECT, config(), store).version == "stub-blobs-starter-1"
+    assert serving(PROJECT, config(), store).version == "stub-blobs-starter-1"
 
 
 def test_a_published_version_that_the_store_does_not_hold_is_told(store: ArtifactStore) -> None:
     store.publish(PROJECT, Published("stub-0001-abcdef", {"cells": "stub-0001-abcdef"}))
     with pytest.raises(StoreError, match="stub-0001-abcdef"):
-        projects.live_model(PROJECT, config(), store)
+        serving(PROJECT, config(), store)
 
 
 def test_a_changed_option_counts_at_once_where_the_weights_allow_it(store: ArtifactStore) -> None:
     version = train(store, config())
     store.publish(PROJECT, Published(version, {"cells": version}))
     changed = config(attributes='model_preset="blobs" model_option_threshold="250"')
-    part = projects.live_model(PROJECT, changed, store).parts["cells"]
+    part = serving(PROJECT, changed, store).parts["cells"]
     plugin = projects.load_part(part, changed.control("cells"))
     (prediction,) = plugin.predict([stub_plugin.draw([(2, 2, 10, 11, "red")])])
     assert isinstance(prediction, Detections)

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 import redis
-from rq.job import Job
+import torch
+from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from hemaloop.debounce import Busy, WorkLock
 from hemaloop.errors import QueueError
+from hemaloop.ledger import PREDICTING
+from hemaloop.progress import JobProgress
 from hemaloop.queues import Queues
 from hemaloop.supervisor import enqueue_due
 from loop_stage import PROJECT, settings, wait_until
@@ -98,6 +101,20 @@ def test_a_waiting_job_is_cancelled_at_once_and_its_claim_with_it(queues: Queues
     assert queues.request_training(PROJECT, "webhook") != job
 
 
+def test_a_job_between_its_queue_and_its_process_is_running(queues: Queues) -> None:
+    job = queues.request_scores(PROJECT, "test")
+    assert queues.redis.lpop(queues.queue("score").key) == job.encode()
+    assert [told["id"] for told in queues.running(PROJECT)] == [job]
+
+
+def test_a_job_that_is_over_is_not_running_and_is_forgotten(queues: Queues) -> None:
+    over, waiting = queues.request_scores(PROJECT, "test"), queues.request_training(PROJECT, "test")
+    Job.fetch(over, connection=queues.redis, serializer=JSONSerializer).set_status(JobStatus.FINISHED)
+    assert [told["id"] for told in queues.running(PROJECT)] == [waiting]
+    assert queues.ledger.jobs(PROJECT) == [waiting]
+    assert queues.running("8.1") == []
+
+
 def test_unknown_jobs_are_unknown(queues: Queues) -> None:
     assert queues.job_status("nothing") == {"id": "nothing", "status": "unknown"}
     assert not queues.cancel("nothing")
@@ -156,3 +173,17 @@ def test_predictions_are_waited_for_only_so_long(queues: Queues) -> None:
     queues.mark_predicting(0.2)
     assert queues.ledger.predicting()
     wait_until(lambda: not queues.ledger.predicting(), seconds=5)
+
+
+def test_a_training_keeps_to_one_thread_while_somebody_waits_for_a_prediction(queues: Queues) -> None:
+    before = torch.get_num_threads()
+    try:
+        with JobProgress(None, queues.ledger, threads=3) as training:
+            queues.mark_predicting(60)
+            training.report(1, 1, "epoch 1")
+            assert torch.get_num_threads() == 1
+            queues.redis.delete(PREDICTING)
+            training.report(1, 1, "epoch 2")
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

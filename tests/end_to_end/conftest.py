@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 import stub_plugin
 from hemaloop import label_studio_server
@@ -127,6 +127,21 @@ def browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=program, args=arguments)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser, stack: Stack) -> Iterator[Page]:
+    """A page signed in as the manager."""
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(90_000)
+    page.goto(f"{stack.server.url}/user/login/")
+    page.fill("input[name=email]", stack.server.account.username)
+    page.fill("input[name=password]", stack.server.account.password)
+    page.click("button[type=submit]")
+    page.wait_for_url("**/")
+    yield page
+    context.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
+from browsing import keep_screenshot, open_next_task
 from hemaloop.demo.stack import Stack
 from running import Project, wait_for
 
 pytestmark = [pytest.mark.label_studio, pytest.mark.browser]
-
-REPORTS = Path(__file__).resolve().parents[2] / "reports"
-
-
-@pytest.fixture
-def page(browser: Browser, stack: Stack) -> Iterator[Page]:
-    """A page signed in as the manager."""
-    context = browser.new_context(viewport={"width": 1400, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(90_000)
-    page.goto(f"{stack.server.url}/user/login/")
-    page.fill("input[name=email]", stack.server.account.username)
-    page.fill("input[name=password]", stack.server.account.password)
-    page.click("button[type=submit]")
-    page.wait_for_url("**/")
-    yield page
-    context.close()
-
-
-def _open_next(page: Page, stack: Stack, made: Project) -> None:
-    page.goto(f"{stack.server.url}/projects/{made.id}/data")
-    page.get_by_role("button", name="Label All Tasks").click()
-    page.get_by_test_id("bottombar-submit-button").wait_for()
 
 
 def _labels_shown(page: Page) -> list[str]:
@@ -43,17 +20,12 @@ def _labels_shown(page: Page) -> list[str]:
     return [line for row in rows for line in row.splitlines() if line in {"red", "green", "blue"}]
 
 
-def _keep(page: Page, name: str) -> None:
-    REPORTS.mkdir(exist_ok=True)
-    page.screenshot(path=REPORTS / f"{name}.png")
-
-
 def test_a_task_opens_with_its_boxes(page: Page, stack: Stack, project: Callable[..., Project]) -> None:
     made = project(3)
-    _open_next(page, stack, made)
+    open_next_task(page, stack, made)
     wait_for(lambda: len(set(_labels_shown(page))) > 1, "labels in the list of regions")
     page.wait_for_timeout(1000)
-    _keep(page, "a_task_with_its_boxes")
+    keep_screenshot(page, "a_task_with_its_boxes")
 
 
 def test_submits_in_the_browser_lead_to_a_better_model_and_its_order(
@@ -67,9 +39,9 @@ def test_submits_in_the_browser_lead_to_a_better_model_and_its_order(
     made.idle()
 
     lowest = made.studio.queue_head(made.id, 1)[0]
-    _open_next(page, stack, made)
+    open_next_task(page, stack, made)
     wait_for(lambda: _labels_shown(page), "labels in the list of regions")
-    _keep(page, "the_most_relevant_task")
+    keep_screenshot(page, "the_most_relevant_task")
     for number in range(4):
         page.get_by_test_id("bottombar-submit-button").click()
         wait_for(lambda expected=8 + number: _annotated(made) == expected, f"submit {number + 1} in Label Studio")

@@ -185,7 +185,8 @@ class Loop:
         step.saw(
             f"task {task['id']}, score {lowest[0][1]:.4f}, then {', '.join(f'{score:.4f}' for _, score in lowest[1:])}"
         )
-        step.saw(f"it opens with {len(mine[0]['result'])} boxes")
+        boxes = {region["id"] for region in mine[0]["result"]}  # a mark shares the id of its box
+        step.saw(f"it opens with {len(boxes)} boxes")
 
     # Looking --------------------------------------------------------------------------------------------------------
 

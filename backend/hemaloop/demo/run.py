@@ -24,7 +24,6 @@ from hemaloop.project_setup import set_up
 
 ONCE_IMAGES = 90
 FIRST_BOXES_SECONDS = 1800.0
-QUIET_LOOKS = 10
 POLICY = {"train_min_new_annotations": 10, "train_min_interval_seconds": 60.0, "train_debounce_seconds": 10.0}
 """A person who tries it should not wait long for the first training."""
 RECIPE = {"model_option_recipe": "quick", "model_option_weights": "starter"}
@@ -103,14 +102,12 @@ def _tell(console: Console, collection: Collection) -> None:
 def _wait_for_boxes(console: Console, stack: Stack, project: ProjectInfo, version: str) -> None:
     """Until each open task has a prediction of the version. People can start before: this ends at the first boxes."""
     with telling(console, "first predictions") as tell:
-        began, quiet = time.monotonic(), 0
+        began = time.monotonic()
         while time.monotonic() - began < FIRST_BOXES_SECONDS:
             stack.check()
             done = stack.studio.versions(project.id).get(version, 0)
             tell(f"first predictions: {done} of {project.task_number}")
-            # A job on its way from the queue to its process is seen in neither for a moment.
-            quiet = 0 if stack.queues.running(project.key) else quiet + 1
-            if done >= project.task_number or quiet > QUIET_LOOKS:
+            if done >= project.task_number or not stack.queues.running(project.key):
                 break
             time.sleep(1.0)
     done = stack.studio.versions(project.id).get(version, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -21,6 +20,7 @@ from hemaloop.client import LabelStudio
 from hemaloop.config import Settings
 from hemaloop.errors import HemaloopError
 from hemaloop.label_studio_server import LabelStudioServer
+from hemaloop.lifetime import hold
 from hemaloop.queues import Queues
 
 Waiting = Callable[[str], AbstractContextManager[Watch]]
@@ -203,10 +203,7 @@ def _secrets(path: Path) -> dict[str, str]:
 
 
 def _only_one(path: Path) -> IO[str]:
-    file = path.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise HemaloopError(f"a demo runs in {path.parent} already; end it first (Ctrl-C where it runs)") from None
+    file = hold(path)
+    if file is None:
+        raise HemaloopError(f"a demo runs in {path.parent} already; end it first (Ctrl-C where it runs)")
     return file

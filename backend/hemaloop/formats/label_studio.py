@@ -1,7 +1,9 @@
 """Label Studio's export ("JSON", the full one): tasks with their annotations, rectangles in per cent of the image.
 
 Which annotation is truth, and what several annotators say together, is decided where the backend decides it
-(`hemaloop.annotations`), so that an export teaches the same as the project it came from.
+(`hemaloop.annotations`), so that an export teaches the same as the project it came from. What is said about a box, such
+as the mark that it is worth a second look, is left out. An export does not hold the labelling config: boxes that are
+neither an object nor background are known by their label, "Uncategorised".
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from hemaloop.labelconfig import Control
 from hemaloop.plugin import Detections
 
 _KIND = "rectanglelabels"
+_IGNORED = frozenset({"uncategorised", "uncategorized"})
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
 _UNKNOWN_SIZE = (100, 100)
 """px. Of an image without a region, which says nothing of its size and has no box to be scaled."""
@@ -60,7 +63,7 @@ def read(path: Path, images: Path | None) -> Source:
     if unlabelled:
         faults.append(Fault(path, f"{unlabelled} task(s) have no submitted annotation; left out"))
     faults += _other_kinds(path, tasks)
-    labels = list(dict.fromkeys(label for control in controls for label in control.labels))
+    labels = list(dict.fromkeys(label for control in controls for label in control.model_labels))
     return Source(labels, raws, faults)
 
 
@@ -69,18 +72,20 @@ def _raw(
 ) -> Raw | None:
     width, height = next((size for region in _regions(task) if (size := _size(region))), _UNKNOWN_SIZE)
     boxes: list[tuple[str, Corners]] = []
+    ignore: list[Corners] = []
     labelled = bool(select(task))
     for control in controls:
         truth = read_truth(task, control, width, height)
         if truth is not None:
             boxes += _boxes(truth, control)
+            ignore += [(x1, y1, x2, y2) for x1, y1, x2, y2 in truth.ignore.tolist()]
             faults += [Fault(path, fault) for fault in truth.faults]
             faults += _disagreement(path, task, truth)
     if not labelled:
         return None
     image, wanted = _image(task["data"], by_name)
     size = None if (width, height) == _UNKNOWN_SIZE else (width, height)
-    return Raw(path, image, boxes, size=size, wanted=wanted)
+    return Raw(path, image, boxes, size=size, wanted=wanted, ignore=ignore)
 
 
 def _boxes(truth: Truth, control: Control) -> Iterator[tuple[str, Corners]]:
@@ -112,18 +117,24 @@ def _controls(tasks: list[Any]) -> list[Control]:
             if isinstance(names, list):
                 key = str(region.get("from_name")), str(region.get("to_name"))
                 labels.setdefault(key, set()).update(name for name in names if isinstance(name, str))
-    return [
-        Control(name, _KIND, to_name, "", tuple(sorted(known)), {label: label for label in known})
-        for (name, to_name), known in sorted(labels.items())
-    ]
+    return [_control(name, to_name, sorted(known)) for (name, to_name), known in sorted(labels.items())]
+
+
+def _control(name: str, to_name: str, labels: list[str]) -> Control:
+    ignored = tuple(label for label in labels if label.casefold() in _IGNORED)
+    learned = {label: label for label in labels if label not in ignored}
+    return Control(name, _KIND, to_name, "", tuple(labels), learned, ignored=ignored)
 
 
 def _other_kinds(path: Path, tasks: list[Any]) -> Iterator[Fault]:
+    """Regions that are no boxes. What is said about a box shares its id and is none."""
     kinds: dict[str, int] = {}
     for task in tasks:
-        for region in _regions(task) if isinstance(task, dict) else ():
+        regions = list(_regions(task)) if isinstance(task, dict) else []
+        boxes = {str(region.get("id")) for region in regions if region.get("type") == _KIND}
+        for region in regions:
             kind = str(region.get("type"))
-            if kind != _KIND:
+            if kind != _KIND and str(region.get("id")) not in boxes:
                 kinds[kind] = kinds.get(kind, 0) + 1
     for kind, count in sorted(kinds.items()):
         yield Fault(path, f"{count} region(s) are {kind}, not boxes; left out")

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,7 @@ class StubOptions(PluginOptions):
     load_seconds: float = option(0.0, "time that loading a model takes", unit="s", ge=0)
     epochs: int = option(2, "how often `fit` looks at the examples", ge=1)
     epoch_seconds: float = option(0.0, "time that one epoch takes", unit="s", ge=0)
+    relevance: Literal["doubt", "paper"] = option("doubt", "doubt of all cells, or paper: how many cells there are")
 
 
 class Stub(Plugin):
@@ -83,8 +84,9 @@ class Stub(Plugin):
             raise RuntimeError("stub: asked to fail")
         time.sleep(self.options.delay_seconds)
         boxes, colours = self._blobs(image)
+        features = image.reshape(-1, 3).mean(axis=0).astype(np.float32)
         if not len(boxes):
-            return Scored(Detections.empty(), 0.0)
+            return Scored(Detections.empty(), 0.0, features=features)
         distance = np.linalg.norm(colours[:, None] - means[None], axis=2)  # (N, C)
         distance[~np.isfinite(distance)] = 1e6
         labels = distance.argmin(axis=1)
@@ -93,7 +95,8 @@ class Stub(Plugin):
         detections = Detections(boxes[order], labels[order].astype(np.int64), scores[order])
         doubt = 1 - scores[order]
         review = tuple(ReviewMark(int(i), "unusual colour") for i in np.flatnonzero(doubt > 0.5))
-        return Scored(detections, float(doubt.sum()), review, {"doubt": float(doubt.sum())})
+        parts = {"doubt": float(doubt.sum()), "paper": float(len(detections))}
+        return Scored(detections, parts[self.options.relevance], review, parts, features)
 
     def _blobs(self, image: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Boxes (N, 4) px and mean colours (N, 3) of connected bright pixels."""
