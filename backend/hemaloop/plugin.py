@@ -81,7 +81,8 @@ Prediction = Detections | ClassMap | Classification
 class ReviewMark:
     """An object of a prediction that a person should look at.
 
-    index: position in `Detections` (or of a class in the other variants); reason: a short phrase, shown to people.
+    index: position in `Detections` (or of a class in the other variants). reason: a short phrase, shown to people;
+    several are joined by "; ". A labelling config picks its colour by how a reason begins (see `review`).
     """
 
     index: int
