@@ -263,6 +263,13 @@ class Plugin(ABC):
         """
         return self.predict(images)
 
+    def visible(self, prediction: Prediction) -> Prediction:
+        """What people get to see of a prediction from `predict_unfiltered`, so that `predict` gives the same.
+
+        Whoever needs both asks the model once. A family that overrides `predict_unfiltered` overrides this too.
+        """
+        return prediction
+
     @abstractmethod
     def score(self, images: Sequence[Image]) -> list[Scored]:
         """`predict` with the relevance of each image; anything stochastic is seeded from the image's content."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hemaloop.errors import DatasetError
 from hemaloop.evaluation.detection import evaluate_detections
-from hemaloop.plugin import Classification, ClassMap, Detections, Example, Image, Plugin, Prediction
+from hemaloop.plugin import Classification, ClassMap, Detections, Example, Plugin, Prediction
 
 BATCH = 8
 """Images predicted at a time."""
@@ -63,7 +63,8 @@ def judge(candidate: Plugin, incumbent: Plugin | None, gate: Sequence[Example], 
         return Verdict(False, fault, images=len(gate))
     said = [(example.truth, example.ignore) for example in gate]  # images are decoded when indexed: once is enough
     truths, ignored = [truth for truth, _ in said], [regions for _, regions in said]
-    new = measure(truths, predict(candidate, gate), candidate.labels, shown(candidate, gate), ignored)
+    found = predict(candidate, gate)
+    new = measure(truths, found, candidate.labels, shown(candidate, found), ignored)
     if not math.isfinite(new.main):
         return Verdict(
             False,
@@ -75,11 +76,12 @@ def judge(candidate: Plugin, incumbent: Plugin | None, gate: Sequence[Example], 
         old = Measured(new.name, 0.0)
         against = "no model"
     else:
-        found, seen_by_people = (
+        theirs = predict(incumbent, gate)
+        known, seen_by_people = (
             [align(one, incumbent.labels, candidate.labels) for one in some]
-            for some in (predict(incumbent, gate), shown(incumbent, gate))
+            for some in (theirs, shown(incumbent, theirs))
         )
-        old = measure(truths, found, candidate.labels, seen_by_people, ignored)
+        old = measure(truths, known, candidate.labels, seen_by_people, ignored)
         against = f"{old.main:.4f} of the live model"
     better = new.main > old.main
     result = "better" if better else "not better, kept aside"
@@ -89,19 +91,16 @@ def judge(candidate: Plugin, incumbent: Plugin | None, gate: Sequence[Example], 
 
 def predict(plugin: Plugin, examples: Sequence[Example]) -> list[Prediction]:
     """Everything that the model finds, also what it is too unsure of to show: precision-recall curves need it."""
-    return _in_batches(plugin.predict_unfiltered, examples)
-
-
-def shown(plugin: Plugin, examples: Sequence[Example]) -> list[Prediction]:
-    """What annotators get to see: cell counts are of these."""
-    return _in_batches(plugin.predict, examples)
-
-
-def _in_batches(method: Callable[[Sequence[Image]], list[Prediction]], examples: Sequence[Example]) -> list[Prediction]:
     found: list[Prediction] = []
     for start in range(0, len(examples), BATCH):
-        found += method([examples[index].image for index in range(start, min(start + BATCH, len(examples)))])
+        stop = min(start + BATCH, len(examples))
+        found += plugin.predict_unfiltered([examples[index].image for index in range(start, stop)])
     return found
+
+
+def shown(plugin: Plugin, found: Sequence[Prediction]) -> list[Prediction]:
+    """What annotators get to see of everything that was found: cell counts are of these."""
+    return [plugin.visible(one) for one in found]
 
 
 def measure(

@@ -93,7 +93,8 @@ def measure(plugin: Plugin | None, gate: Examples, figure: str, wanted: float | 
     if plugin is None or not len(gate):
         return Performance(figure, math.nan, None, len(gate), wanted)
     said = [(example.truth, example.ignore) for example in gate]
-    found, shown = promotion.predict(plugin, gate), promotion.shown(plugin, gate)
+    found = promotion.predict(plugin, gate)
+    shown = promotion.shown(plugin, found)
 
     def of(images: Sequence[int]) -> Mapping[str, float]:
         truths, ignored = zip(*(said[index] for index in images), strict=True)

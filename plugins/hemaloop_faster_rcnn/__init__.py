@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hemaloop.errors import NotFitted, OptionError
+from hemaloop.errors import NotFitted, OptionError, PluginError
 from hemaloop.plugin import (
     Detections,
     Example,
@@ -147,11 +147,17 @@ class FasterRCNN(Plugin):
 
     def predict(self, images: Sequence[Image]) -> list[Prediction]:
         """The boxes that reach their operating threshold, by falling score."""
-        return [self._fitted_model().visible(found) for found in self._fitted_model().find(images)]
+        return [self.visible(found) for found in self.predict_unfiltered(images)]
 
     def predict_unfiltered(self, images: Sequence[Image]) -> list[Prediction]:
         """Every box from `score_floor` on, after NMS: what average precision is measured on."""
         return list(self._fitted_model().find(images))
+
+    def visible(self, prediction: Prediction) -> Prediction:
+        """The boxes that reach their operating threshold."""
+        if not isinstance(prediction, Detections):
+            raise PluginError(f"faster_rcnn: found {type(prediction).__name__}, expected Detections")
+        return self._fitted_model().visible(prediction)
 
     def score(self, images: Sequence[Image]) -> list[Scored]:
         """`predict` with the relevance that the options ask for, and marks on the cells to look at.

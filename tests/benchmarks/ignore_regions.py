@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.__main__ import machine
-from hemaloop import registry
+from hemaloop import promotion, registry
 from hemaloop.cli.offline_data import boxes_of, for_learning, for_testing, in_batches, load
 from hemaloop.cli.watching import Watch
 from hemaloop.evaluation.detection import DetectionReport, evaluate_detections
@@ -73,10 +73,10 @@ def main(
 
 def measure(plugin: Plugin, items: Sequence[Item], watch: Watch) -> dict[str, dict[str, float]]:
     """Figures with ignore regions and without, of the same predictions."""
-    everything, shown = [], []
+    everything = []
     for batch in in_batches([item.image for item in items], watch, "measuring"):
         everything += boxes_of(plugin.predict_unfiltered(batch))
-        shown += boxes_of(plugin.predict(batch))
+    shown = boxes_of(promotion.shown(plugin, everything))
     truths = [item.truth(plugin.labels) for item in items]
     found = {}
     for name, ignored in (("ignored", [item.ignore for item in items]), ("background", None)):

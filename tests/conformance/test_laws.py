@@ -29,6 +29,7 @@ BREAKERS = {
     "check_labels_are_validated": whole_image.AnyNames,
     "check_presets_are_valid": whole_image.LostStarter,
     "check_no_image_gives_no_prediction": whole_image.Talkative,
+    "check_shown_is_part_of_what_is_found": whole_image.Hider,
     "check_score_contains_the_prediction": whole_image.TwoMinded,
     "check_predict_is_thread_safe": whole_image.Crosstalk,
 }

@@ -109,6 +109,16 @@ class DoubleBox(WholeImage):
         return _scored(_box(1.0, np.float64))
 
 
+class Hider(WholeImage):
+    """Shows nothing of what it finds, and does not say so."""
+
+    def predict(self, images: Sequence[Image]) -> list[Prediction]:
+        return [Detections.empty() for _ in images]
+
+    def predict_unfiltered(self, images: Sequence[Image]) -> list[Prediction]:
+        return super().predict(images)
+
+
 class Moody(WholeImage):
     def score(self, images: Sequence[Image]) -> list[Scored]:
         scored = super().score(images)

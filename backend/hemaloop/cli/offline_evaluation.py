@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from hemaloop import promotion
 from hemaloop.cli.offline_data import (
     boxes_of,
     for_testing,
@@ -76,10 +77,10 @@ def run(
 
 def measure(plugin: Plugin, items: Sequence[Item], progress: Progress, *, coco: bool = True) -> DetectionReport:
     """Every figure of a plugin on these items: curves from all it finds, counts from what it shows."""
-    everything, shown = [], []
+    everything = []
     for batch in in_batches([item.image for item in items], progress, "images"):
         everything += boxes_of(plugin.predict_unfiltered(batch))
-        shown += boxes_of(plugin.predict(batch))
+    shown = boxes_of(promotion.shown(plugin, everything))
     truths = [item.truth(plugin.labels) for item in items]
     ignored = [item.ignore for item in items]
     return evaluate_detections(truths, everything, plugin.labels, shown=shown, ignored=ignored, coco=coco)

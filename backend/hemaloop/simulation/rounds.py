@@ -12,14 +12,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from hemaloop import registry
+from hemaloop import promotion, registry
 from hemaloop.errors import DatasetError, PluginError
 from hemaloop.evaluation.detection import evaluate_detections
 from hemaloop.formats import Examples
 from hemaloop.manifest import Manifest, finite
 from hemaloop.model_folder import write_model
 from hemaloop.plugin import Detections, FitReport, Image, Plugin, Progress, Scored
-from hemaloop.promotion import BATCH
 from hemaloop.simulation.folder import START, Choice, Folder, Point
 from hemaloop.simulation.images import Images
 from hemaloop.simulation.strategies import Candidates, Strategy
@@ -161,10 +160,9 @@ class Rounds:
 def measure(plugin: Plugin, examples: Examples, progress: Progress) -> dict[str, float]:
     """Every figure on these images: curves from all that a model finds, counts from what it shows."""
     everything: list[Detections] = []
-    shown: list[Detections] = []
     for images in _batches(examples, progress, "measuring"):
         everything += cast(list[Detections], plugin.predict_unfiltered(images))
-        shown += cast(list[Detections], plugin.predict(images))
+    shown = cast(list[Detections], promotion.shown(plugin, everything))
     report = evaluate_detections(
         examples.truths(),
         everything,
@@ -192,9 +190,9 @@ def _features(scored: Sequence[Scored], strategy: Strategy, family: type[Plugin]
 
 def _batches(examples: Examples, progress: Progress, message: str) -> Iterator[list[Image]]:
     """Images decoded a few at a time."""
-    for start in range(0, len(examples), BATCH):
+    for start in range(0, len(examples), promotion.BATCH):
         progress.report(start, len(examples), message)
-        yield [examples[index].image for index in range(start, min(start + BATCH, len(examples)))]
+        yield [examples[index].image for index in range(start, min(start + promotion.BATCH, len(examples)))]
     progress.report(len(examples), len(examples), message)
 
 

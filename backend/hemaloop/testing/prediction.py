@@ -73,6 +73,16 @@ def check_predictions_are_well_formed(subject: Subject) -> None:
         _check_prediction(prediction, image, subject.fitted)
 
 
+def check_shown_is_part_of_what_is_found(subject: Subject) -> None:
+    """`visible` makes of each `predict_unfiltered` what `predict` gives."""
+    images = [*subject.images, *_odd_images()]
+    shown = [subject.fitted.visible(found) for found in subject.fitted.predict_unfiltered(images)]
+    demand(
+        all(same(a, b) for a, b in zip(shown, subject.fitted.predict(images), strict=True)),
+        "predict(images)[i] must equal visible(predict_unfiltered(images)[i]): override both or neither",
+    )
+
+
 def check_no_image_gives_no_prediction(subject: Subject) -> None:
     """An empty list is answered by an empty list."""
     demand(subject.fitted.predict([]) == [] and subject.fitted.score([]) == [], "no image must give []")
