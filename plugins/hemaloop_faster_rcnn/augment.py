@@ -32,6 +32,9 @@ MIN_SIDE = 3.0
 """Boxes with a shorter side, in px of the window, are dropped."""
 
 
+INDENT = 0.15
+"""Share of a window's side that lies between its edge and the centre of a cell that it was placed on, at least."""
+
 MOSAIC_ZOOM = (0.35, 0.9)
 """Magnification of the four parts of a mosaic: small cells come from here."""
 
@@ -65,13 +68,20 @@ def background(pixels: Tensor) -> Tensor:
     return sample.quantile(0.9, dim=1).to(pixels.dtype)[:, None, None]
 
 
-def _window(smear: Smear, scale: tuple[float, float], size: tuple[int, int], rng: np.random.Generator) -> Window:
-    """A window of `size` (h, w) at a random place of `smear` magnified by `scale` (y, x), and the boxes inside."""
+def _window(
+    smear: Smear, scale: tuple[float, float], size: tuple[int, int], rng: np.random.Generator, cell: int | None = None
+) -> Window:
+    """A window of `size` (h, w) at a random place of `smear` magnified by `scale` (y, x), and the boxes inside.
+
+    cell: index of a box whose centre shall lie inside, off the window's edge where the picture allows it.
+    """
     height, width = smear.pixels.shape[:2]
     tall, wide = max(1, round(height * scale[0])), max(1, round(width * scale[1]))
     pixels = resize(torch.from_numpy(smear.pixels).permute(2, 0, 1), tall, wide)
     # A window larger than the picture keeps it whole at a random place; a smaller one cuts a random part.
-    top, left = _offset(tall, size[0], rng), _offset(wide, size[1], rng)
+    scaled = np.array([wide / width, tall / height])
+    x, y = (None, None) if cell is None else (smear.boxes[cell].reshape(2, 2).mean(axis=0) * scaled).tolist()
+    top, left = _offset(tall, size[0], rng, y), _offset(wide, size[1], rng, x)
     canvas = background(pixels).expand(3, *size).clone()
     rows = slice(max(0, -top), min(size[0], tall - top))
     columns = slice(max(0, -left), min(size[1], wide - left))
@@ -82,8 +92,11 @@ def _window(smear: Smear, scale: tuple[float, float], size: tuple[int, int], rng
     return Window(canvas, boxes[kept], smear.labels[kept], clip_regions(smear.ignore * factor - corner, *size))
 
 
-def _offset(length: int, window: int, rng: np.random.Generator) -> int:
+def _offset(length: int, window: int, rng: np.random.Generator, inside: float | None = None) -> int:
     low, high = sorted((0, length - window))
+    if inside is not None and length > window:
+        near = (inside - (1 - INDENT) * window, inside - INDENT * window)
+        low, high = (int(place) for place in np.clip(near, low, high).round())
     return int(rng.integers(low, high + 1))
 
 
@@ -126,17 +139,24 @@ def _picture(
 
 
 def compose(
-    smear: Smear, other: Callable[[], Smear], network_side: int, side: int, strength: Strength, rng: np.random.Generator
+    smear: Smear,
+    other: Callable[[], Smear],
+    network_side: int,
+    side: int,
+    strength: Strength,
+    rng: np.random.Generator,
+    cell: int | None = None,
 ) -> Picture:
     """One picture of `side` px.
 
     other: draws another smear for a mosaic. network_side: what the shorter side of a smear is resized to in use, px.
+    cell: index of a box of `smear` that a picture which is no mosaic is placed on.
     """
     if rng.random() < strength.mosaic:
         window = _mosaic(smear, other, network_side, side, rng)
     else:
         base = network_side / min(smear.pixels.shape[:2])
-        window = _window(smear, _scale(base, strength.zoom, rng), (side, side), rng)
+        window = _window(smear, _scale(base, strength.zoom, rng), (side, side), rng, cell)
     turn = _Turn(*(bool(rng.random() < 0.5) for _ in range(3)))
     stained = restain(turn.pixels(window.pixels).float() / 255, strength.stain, rng)
     shown = blemish(stained, strength.blemish, rng)

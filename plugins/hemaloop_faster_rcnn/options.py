@@ -74,6 +74,12 @@ class FasterRCNNOptions(PluginOptions):
     )
     batch_size: int | None = option(None, "images a step", ge=1, le=256, source="paper: 4")
     learning_rate: float | None = option(None, "largest learning rate", gt=0, le=1, source="paper: 0.001")
+    balance: float | None = option(
+        None,
+        "share of the training pictures placed on a cell of a class drawn evenly, so that rare classes are met",
+        ge=0,
+        le=1,
+    )
     thresholds: str = option(
         "paper",
         "score from which a box is shown: paper, fit (best F1 of each class on the tune images), none (score_floor), "

@@ -32,6 +32,8 @@ class Recipe:
     settle: share of the training, at its end, that uses `settling` in place of `exploring`.
     average: decay a step of the running average of the weights that becomes the model; 0 takes the last weights.
     clip: largest norm of a gradient.
+    balance: share of the pictures that are placed on a cell of a class drawn evenly, so that rare classes are met as
+    often as common ones; the others show each smear in turn (compare repeat factors, Gupta et al. 2019, LVIS).
     """
 
     optimizer: Literal["adamw", "sgd"]
@@ -48,6 +50,7 @@ class Recipe:
     clip: float | None
     exploring: Strength
     settling: Strength
+    balance: float = 0.0
 
 
 NOTHING = Strength(zoom=(1.0, 1.0), mosaic=0.0, stain=0.0, blemish=0.0)
@@ -138,6 +141,8 @@ def recipe_of(options: FasterRCNNOptions) -> Recipe:
         # a training picture keeps its size relative to the image; multiples of 32 are what the pyramid needs
         window = recipe.window and max(64, round(recipe.window * options.image_size / recipe.image_size / 32) * 32)
         recipe = replace(recipe, image_size=options.image_size, window=window)
+    if options.balance is not None:
+        recipe = replace(recipe, balance=options.balance)
     if options.batch_size is not None:
         recipe = replace(recipe, batch_size=options.batch_size)
     if options.learning_rate is not None:

@@ -10,6 +10,7 @@ from time import monotonic
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hemaloop.errors import TrainingDiverged
@@ -94,10 +95,18 @@ def batches(smears: Sequence[Smear], recipe: Recipe, seed: int, epoch: int, sett
     order = np.random.default_rng((seed, epoch)).permutation(len(smears))
     order = np.resize(order, max(len(order), recipe.batch_size))  # fewer smears than a batch: each several times
     strength = recipe.settling if settled else recipe.exploring
+    cells = cells_by_class(smears) if recipe.balance else []
+
+    def picture(place: int) -> Picture:
+        rng = np.random.default_rng((seed, epoch, place, 1))
+        index, cell = int(order[place]), None
+        if recipe.balance and rng.random() < recipe.balance:
+            index, cell = rng.choice(cells[int(rng.integers(len(cells)))]).tolist()
+        return _picture(smears, index, cell, recipe, strength, rng)
 
     def batch(first: int) -> list[Picture]:
         places = range(first, min(first + recipe.batch_size, len(order)))
-        return [_picture(smears, int(order[place]), recipe, strength, (seed, epoch, place, 1)) for place in places]
+        return [picture(place) for place in places]
 
     # One batch is made while the network learns from the one before it.
     with ThreadPoolExecutor(1, thread_name_prefix="pictures") as ahead:
@@ -108,12 +117,26 @@ def batches(smears: Sequence[Smear], recipe: Recipe, seed: int, epoch: int, sett
         yield coming.result()
 
 
-def _picture(smears: Sequence[Smear], index: int, recipe: Recipe, strength: Strength, seed: tuple[int, ...]) -> Picture:
+def cells_by_class(smears: Sequence[Smear]) -> list[NDArray[np.int64]]:
+    """Of each class that there is, where its cells are: int64 (N, 2), index of the smear and of the box."""
+    owner = np.concatenate([np.full(len(smear.labels), index) for index, smear in enumerate(smears)])
+    place = np.concatenate([np.arange(len(smear.labels)) for smear in smears])
+    labels = np.concatenate([smear.labels for smear in smears])
+    return [np.stack([owner[labels == label], place[labels == label]], axis=1) for label in np.unique(labels)]
+
+
+def _picture(
+    smears: Sequence[Smear],
+    index: int,
+    cell: int | None,
+    recipe: Recipe,
+    strength: Strength,
+    rng: np.random.Generator,
+) -> Picture:
     if recipe.window is None:
         return whole(smears[index], recipe.image_size)
-    rng = np.random.default_rng(seed)
     others = lambda: smears[int(rng.integers(len(smears)))]  # noqa: E731 - a draw, not a function worth a name
-    return compose(smears[index], others, recipe.image_size, recipe.window, strength, rng)
+    return compose(smears[index], others, recipe.image_size, recipe.window, strength, rng, cell)
 
 
 def step(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from hemaloop.synthetic import render_smear
 from hemaloop_faster_rcnn.augment import Picture, blemish, clip_boxes, compose, restain, whole
 from hemaloop_faster_rcnn.recipe import DEFAULT, PAPER, QUICK
 from hemaloop_faster_rcnn.resampling import fitted_size, to_network
+from hemaloop_faster_rcnn.training import batches
 from hemaloop_faster_rcnn.truth import Smear, read_training_set
 
 LABELS = ("RBC", "WBC", "Platelets")
@@ -46,6 +49,35 @@ def test_the_same_seed_gives_the_same_picture() -> None:
     first, second = (composed(dotted(), 5, mosaic=0.5, stain=1.0) for _ in range(2))
     assert torch.equal(first.pixels, second.pixels)
     assert torch.equal(first.boxes, second.boxes)
+
+
+def crowd(labels: list[int]) -> Smear:
+    """Cells far apart in a row, one of each of these labels."""
+    boxes = [[x, 30, x + 20, 50] for x in range(10, 200 * len(labels), 200)]
+    return Smear(np.full((80, 200 * len(labels), 3), 240, np.uint8), np.array(boxes, np.float32), np.array(labels))
+
+
+def shown_labels(smears: list[Smear], balance: float) -> list[set[int]]:
+    recipe = replace(QUICK, balance=balance, image_size=80, window=80)
+    pictures = [one for epoch in range(20) for batch in batches(smears, recipe, 3, epoch, True) for one in batch]
+    return [set(picture.labels.tolist()) for picture in pictures]
+
+
+def test_balanced_pictures_are_placed_on_rare_cells_as_often_as_on_common_ones() -> None:
+    smears = [crowd([0] * 10), crowd([0] * 9 + [1]), crowd([0] * 10), crowd([0] * 10)]
+    balanced, as_they_come = (shown_labels(smears, balance) for balance in (1.0, 0.0))
+    assert all(balanced)  # each shows the cell that it was placed on
+    assert 0.35 < np.mean([1 in labels for labels in balanced]) < 0.65
+    assert np.mean([1 in labels for labels in as_they_come]) < 0.1
+
+
+def test_a_picture_holds_the_cell_that_it_was_placed_on_also_at_an_edge() -> None:
+    smear = crowd([0, 1, 0, 2])
+    for cell in range(4):
+        for seed in range(12):
+            strength = type(DEFAULT.exploring)(zoom=(0.9, 1.1), mosaic=0.0, stain=0.0, blemish=0.0)
+            picture = compose(smear, lambda: smear, 80, 80, strength, np.random.default_rng(seed), cell)
+            assert int(smear.labels[cell]) in picture.labels.tolist()
 
 
 def test_a_mosaic_shows_boxes_of_several_smears_inside_the_picture() -> None:
