@@ -18,7 +18,6 @@ from hemaloop.demo.stack import Stack
 from running import Person, Project, sign_up
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-SHARED = CHECKOUT.parent / "shared"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 POLICY = {
     "train_min_new_annotations": 4,
@@ -142,12 +141,3 @@ def page(browser: Browser, stack: Stack) -> Iterator[Page]:
     page.wait_for_url("**/")
     yield page
     context.close()
-
-
-@pytest.fixture(scope="session")
-def cbc() -> Path:
-    """The real blood count images."""
-    folder = SHARED / "data" / "cbc"
-    if not folder.is_dir():
-        pytest.skip(f"the real smears are not at {folder}")
-    return folder
