@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from hemaloop.errors import DatasetError
 from hemaloop.evaluation.detection import evaluate_detections
+from hemaloop.measuring import predict, shown
 from hemaloop.plugin import Classification, ClassMap, Detections, Example, Plugin, Prediction
-
-BATCH = 8
-"""Images predicted at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +85,6 @@ def judge(candidate: Plugin, incumbent: Plugin | None, gate: Sequence[Example], 
     result = "better" if better else "not better, kept aside"
     why = f"{new.name} {new.main:.4f} on {len(gate)} gate images against {against}: {result}"
     return Verdict(better, why, new.figures, old.figures, len(gate))
-
-
-def predict(plugin: Plugin, examples: Sequence[Example]) -> list[Prediction]:
-    """Everything that the model finds, also what it is too unsure of to show: precision-recall curves need it."""
-    found: list[Prediction] = []
-    for start in range(0, len(examples), BATCH):
-        stop = min(start + BATCH, len(examples))
-        found += plugin.predict_unfiltered([examples[index].image for index in range(start, stop)])
-    return found
-
-
-def shown(plugin: Plugin, found: Sequence[Prediction]) -> list[Prediction]:
-    """What annotators get to see of everything that was found: cell counts are of these."""
-    return [plugin.visible(one) for one in found]
 
 
 def measure(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hemaloop import promotion
+from hemaloop import measuring, promotion
 from hemaloop.bootstrap import bootstrap
 from hemaloop.dataset import Examples
 from hemaloop.errors import DatasetError
@@ -93,8 +93,8 @@ def measure(plugin: Plugin | None, gate: Examples, figure: str, wanted: float | 
     if plugin is None or not len(gate):
         return Performance(figure, math.nan, None, len(gate), wanted)
     said = [(example.truth, example.ignore) for example in gate]
-    found = promotion.predict(plugin, gate)
-    shown = promotion.shown(plugin, found)
+    found = measuring.predict(plugin, gate)
+    shown = measuring.shown(plugin, found)
 
     def of(images: Sequence[int]) -> Mapping[str, float]:
         truths, ignored = zip(*(said[index] for index in images), strict=True)

@@ -53,8 +53,7 @@ def checked_truth(example: Example, classes: int) -> Detections:
 
 def looks_bare(image: NDArray[np.uint8], truth: Detections, ignore: NDArray[np.float32]) -> bool:
     """Whether most of what is stained lies outside every box and every ignore region."""
-    covered = Detections.truth(np.concatenate([truth.boxes, ignore]), np.zeros(len(truth) + len(ignore)))
-    return uncovered_share(image, covered) > BARE
+    return uncovered_share(image, truth, ignore) > BARE
 
 
 def usable_boxes(drawn: NDArray[np.float32], height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -20,11 +20,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.__main__ import machine
-from hemaloop import promotion, registry
-from hemaloop.cli.offline_data import boxes_of, for_learning, for_testing, in_batches, load
+from hemaloop import registry
+from hemaloop.cli.offline_data import for_learning, for_testing, load
 from hemaloop.cli.watching import Watch
 from hemaloop.evaluation.detection import DetectionReport, evaluate_detections
 from hemaloop.formats import Examples, Item, PointRules
+from hemaloop.measuring import boxes_of, predict, shown
 from hemaloop.plugin import Plugin
 
 FIGURES = {
@@ -73,14 +74,12 @@ def main(
 
 def measure(plugin: Plugin, items: Sequence[Item], watch: Watch) -> dict[str, dict[str, float]]:
     """Figures with ignore regions and without, of the same predictions."""
-    everything = []
-    for batch in in_batches([item.image for item in items], watch, "measuring"):
-        everything += boxes_of(plugin.predict_unfiltered(batch))
-    shown = boxes_of(promotion.shown(plugin, everything))
+    everything = boxes_of(predict(plugin, Examples(items, plugin.labels), watch))
+    visible = boxes_of(shown(plugin, everything))
     truths = [item.truth(plugin.labels) for item in items]
     found = {}
     for name, ignored in (("ignored", [item.ignore for item in items]), ("background", None)):
-        report = evaluate_detections(truths, everything, plugin.labels, shown=shown, ignored=ignored, coco=False)
+        report = evaluate_detections(truths, everything, plugin.labels, shown=visible, ignored=ignored, coco=False)
         found[name] = _figures(report)
     return found
 

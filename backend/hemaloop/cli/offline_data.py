@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +13,12 @@ from hemaloop.cli.watching import Watch
 from hemaloop.dataset import split_of
 from hemaloop.errors import DatasetError, PluginError
 from hemaloop.formats import Dataset, PointRules, read_dataset
-from hemaloop.plugin import Detections, Image, Plugin, Prediction, Progress
+from hemaloop.plugin import Detections, Plugin
 
 _SHOWN = 20
 """Lines of one kind of finding on the screen; files hold all of them."""
 _PATIENCE = 2.0
 """Seconds of reading before anything is said of it."""
-BATCH = 4
 
 
 def load(data: Path, images: Path | None, renamed: Mapping[str, str], rules: PointRules | None = None) -> Dataset:
@@ -111,19 +110,3 @@ def require_free(folder: Path, name: str, *, overwrite: bool) -> None:
         raise DatasetError(f"--out {folder}: exists and is not a model; name another folder")
     if not overwrite:
         raise DatasetError(f"--out {folder}: holds a model already; name another folder, or add --overwrite")
-
-
-def boxes_of(predictions: Sequence[Prediction]) -> list[Detections]:
-    """The predictions, which `require_detections` promised to be boxes."""
-    found = [prediction for prediction in predictions if isinstance(prediction, Detections)]
-    if len(found) != len(predictions):
-        raise PluginError("a prediction is not Detections, although the family says so; report it to its author")
-    return found
-
-
-def in_batches(images: Sequence[Callable[[], Image]], progress: Progress, message: str) -> Iterator[list[Image]]:
-    """Images decoded a few at a time."""
-    for start in range(0, len(images), BATCH):
-        progress.report(start, len(images), message)
-        yield [image() for image in images[start : start + BATCH]]
-    progress.report(len(images), len(images), message)

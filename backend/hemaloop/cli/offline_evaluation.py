@@ -11,11 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hemaloop import promotion
 from hemaloop.cli.offline_data import (
-    boxes_of,
     for_testing,
-    in_batches,
     load,
     require_detections,
     require_labels,
@@ -25,8 +22,9 @@ from hemaloop.cli.offline_data import (
 from hemaloop.cli.watching import Watch
 from hemaloop.describe import suspects
 from hemaloop.drawing import curves_figure, save_figure
-from hemaloop.evaluation.detection import DetectionReport, evaluate_detections
-from hemaloop.formats import Item, PointRules
+from hemaloop.evaluation.detection import DetectionReport
+from hemaloop.formats import Examples, Item, PointRules
+from hemaloop.measuring import detection_report
 from hemaloop.model_folder import Opened, open_model
 from hemaloop.plugin import Plugin, Progress
 
@@ -76,14 +74,8 @@ def run(
 
 
 def measure(plugin: Plugin, items: Sequence[Item], progress: Progress, *, coco: bool = True) -> DetectionReport:
-    """Every figure of a plugin on these items: curves from all it finds, counts from what it shows."""
-    everything = []
-    for batch in in_batches([item.image for item in items], progress, "images"):
-        everything += boxes_of(plugin.predict_unfiltered(batch))
-    shown = boxes_of(promotion.shown(plugin, everything))
-    truths = [item.truth(plugin.labels) for item in items]
-    ignored = [item.ignore for item in items]
-    return evaluate_detections(truths, everything, plugin.labels, shown=shown, ignored=ignored, coco=coco)
+    """Every figure of a plugin on these items."""
+    return detection_report(plugin, Examples(items, plugin.labels), progress, "images", coco=coco)
 
 
 def as_json(report: DetectionReport) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from hemaloop.cli.offline_data import BATCH, boxes_of, require_detections, show_findings
+from hemaloop.cli.offline_data import require_detections, show_findings
 from hemaloop.cli.watching import Watch
 from hemaloop.detection_files import Found, write_boxes_csv, write_counts_csv, write_json, write_picture
 from hemaloop.errors import DatasetError, ImageError
 from hemaloop.formats.items import IMAGE_SUFFIXES, load_picture
 from hemaloop.images import LoadedImage
+from hemaloop.measuring import BATCH, boxes_of
 from hemaloop.model_folder import open_model
 from hemaloop.plugin import Plugin, Progress
 

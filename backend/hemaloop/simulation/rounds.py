@@ -6,19 +6,19 @@ A model depends on seed, round and labelled images alone, so whatever is missing
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from hemaloop import promotion, registry
+from hemaloop import registry
 from hemaloop.errors import DatasetError, PluginError
-from hemaloop.evaluation.detection import evaluate_detections
 from hemaloop.formats import Examples
 from hemaloop.manifest import Manifest, finite
+from hemaloop.measuring import detection_report, in_batches
 from hemaloop.model_folder import write_model
-from hemaloop.plugin import Detections, FitReport, Image, Plugin, Progress, Scored
+from hemaloop.plugin import FitReport, Plugin, Progress, Scored
 from hemaloop.simulation.folder import START, Choice, Folder, Point
 from hemaloop.simulation.images import Images
 from hemaloop.simulation.strategies import Candidates, Strategy
@@ -150,32 +150,17 @@ class Rounds:
     ) -> Plugin:
         """Keep the figures of a model, and give it back."""
         began = time.monotonic()
-        figures = measure(trained.plugin, self.images.test, progress)
+        figures = detection_report(trained.plugin, self.images.test, progress, "measuring", coco=False).figures()
         seconds = {"train": trained.seconds, "measure": time.monotonic() - began}
         cells = dict(self.images.cells(labelled))
-        self.folder.keep(Point(seed, strategy, number, tuple(labelled), cells, figures, trained.report.notes, seconds))
+        self.folder.keep(
+            Point(seed, strategy, number, tuple(labelled), cells, finite(figures), trained.report.notes, seconds)
+        )
         return trained.plugin
 
 
-def measure(plugin: Plugin, examples: Examples, progress: Progress) -> dict[str, float]:
-    """Every figure on these images: curves from all that a model finds, counts from what it shows."""
-    everything: list[Detections] = []
-    for images in _batches(examples, progress, "measuring"):
-        everything += cast(list[Detections], plugin.predict_unfiltered(images))
-    shown = cast(list[Detections], promotion.shown(plugin, everything))
-    report = evaluate_detections(
-        examples.truths(),
-        everything,
-        plugin.labels,
-        shown=shown,
-        ignored=[item.ignore for item in examples.items],
-        coco=False,
-    )
-    return finite(report.figures())
-
-
 def _scored(plugin: Plugin, examples: Examples, progress: Progress) -> list[Scored]:
-    return [one for images in _batches(examples, progress, "choosing") for one in plugin.score(images)]
+    return [one for images in in_batches(examples, progress, "choosing") for one in plugin.score(images)]
 
 
 def _features(scored: Sequence[Scored], strategy: Strategy, family: type[Plugin]) -> Any:
@@ -186,14 +171,6 @@ def _features(scored: Sequence[Scored], strategy: Strategy, family: type[Plugin]
             "no features; choose another strategy"
         )
     return np.stack(found)
-
-
-def _batches(examples: Examples, progress: Progress, message: str) -> Iterator[list[Image]]:
-    """Images decoded a few at a time."""
-    for start in range(0, len(examples), promotion.BATCH):
-        progress.report(start, len(examples), message)
-        yield [examples[index].image for index in range(start, min(start + promotion.BATCH, len(examples)))]
-    progress.report(len(examples), len(examples), message)
 
 
 class Part:
