@@ -57,7 +57,7 @@ RBC12_LABELS = (
     "Elliptocyte",
 )
 """Of the Chula RBC-12 data set, without its uncategorised cells."""
-ACTIVE = {"dropout": 0.5, "relevance": "paper", "balance": 0.5}
+ACTIVE = {"dropout": 0.2, "relevance": "paper", "balance": 0.5}
 """What active learning as in Sadafi et al. 2019 needs, and rare classes to be met in training."""
 
 

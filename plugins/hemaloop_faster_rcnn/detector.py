@@ -153,6 +153,13 @@ def freeze_backbone(network: nn.Module) -> None:
         parameter.requires_grad_(False)
 
 
+def renew_box_head(network: nn.Module) -> None:
+    """Random weights for the layers between pooling and class."""
+    parts: Any = network
+    for layer in (parts.roi_heads.box_head.fc6, parts.roi_heads.box_head.fc7):
+        layer.reset_parameters()
+
+
 def train_mode(network: nn.Module) -> None:
     """Training mode, but for frozen normalisation, whose statistics must not move either."""
     network.train()

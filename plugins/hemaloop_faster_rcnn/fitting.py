@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,16 +19,19 @@ from hemaloop.errors import OptionError
 from hemaloop.evaluation.detection import evaluate_detections
 from hemaloop.evaluation.ignored import judged_of_each
 from hemaloop.plugin import Detections, Example, FitReport, Progress
+from hemaloop.stages import Stage
 from hemaloop.unlabelled import unlabelled_looking
 from hemaloop_faster_rcnn import STARTER
-from hemaloop_faster_rcnn.arithmetic import arithmetic_for
+from hemaloop_faster_rcnn.arithmetic import Arithmetic, Mixed, arithmetic_for, reduce_heavy_parts, unwrap
 from hemaloop_faster_rcnn.artifact import WEIGHTS, Description, round_weights
-from hemaloop_faster_rcnn.detector import Architecture, build, freeze_backbone
+from hemaloop_faster_rcnn.detector import Architecture, build, freeze_backbone, renew_box_head
+from hemaloop_faster_rcnn.kept import KeptFeatures, keep_features
 from hemaloop_faster_rcnn.model import Model
 from hemaloop_faster_rcnn.options import STOCHASTIC, VERSION, FasterRCNNOptions
 from hemaloop_faster_rcnn.pretrained import apply_weights, read_weights
-from hemaloop_faster_rcnn.recipe import recipe_of
+from hemaloop_faster_rcnn.recipe import Recipe, recipe_of
 from hemaloop_faster_rcnn.thresholds import fit_thresholds, operating_thresholds
+from hemaloop_faster_rcnn.training import Pictures, schedule_of
 from hemaloop_faster_rcnn.training import train as train_network
 from hemaloop_faster_rcnn.truth import Smear, checked_truth, looks_bare, read_training_set
 
@@ -65,7 +69,8 @@ def fit(
         torch.manual_seed(seed)
         network, anew = _initial_network(architecture, options)
         network = network.to(arithmetic.device)
-        epochs = train_network(network, data.smears, recipe, arithmetic, seed, options.max_minutes, progress)
+        learn = learn_head if recipe.looks else learn_everything
+        epochs = learn(network, data.smears, recipe, arithmetic, seed, options.max_minutes, progress)
     network = network.cpu().eval()
     round_weights(network)
     description = Description(
@@ -85,6 +90,45 @@ def fit(
     if anew:
         notes = (f"weights {options.weights!r}: {', '.join(anew)} have another shape there, so they began anew", *notes)
     return model, FitReport(epochs, figures, data.notes + notes, monotonic() - begun, _inherited(options))
+
+
+def learn_everything(
+    network: nn.Module,
+    smears: Sequence[Smear],
+    recipe: Recipe,
+    arithmetic: Arithmetic,
+    seed: int,
+    max_minutes: float | None,
+    progress: Progress,
+) -> tuple[dict[str, float], ...]:
+    """Train all parts of `network` that are not frozen, in place."""
+    schedule = schedule_of(recipe, len(smears), max_minutes)
+    reduce_heavy_parts(network, arithmetic, Mixed)
+    epochs = train_network(
+        network, Pictures(network, smears, recipe, arithmetic.device, seed), schedule, recipe, progress
+    )
+    unwrap(network)
+    return epochs
+
+
+def learn_head(
+    network: nn.Module,
+    smears: Sequence[Smear],
+    recipe: Recipe,
+    arithmetic: Arithmetic,
+    seed: int,
+    max_minutes: float | None,
+    progress: Progress,
+) -> tuple[dict[str, float], ...]:
+    """Train the box head of `network` alone, in place."""
+    parts: Any = network
+    kept = keep_features(network, smears, recipe, arithmetic, seed, Stage(progress, 0.0, 0.5, 1.0))
+    schedule = schedule_of(recipe, len(smears), max_minutes)
+    reduce_heavy_parts(network, arithmetic, Mixed)
+    lesson = KeptFeatures(parts.roi_heads, kept, recipe, schedule.steps_per_epoch, seed)
+    epochs = train_network(parts.roi_heads, lesson, schedule, recipe, Stage(progress, 0.5, 1.0, 1.0))
+    unwrap(network)
+    return epochs
 
 
 def usual_side(smears: Sequence[Smear], image_size: int) -> float:
@@ -111,6 +155,9 @@ def _initial_network(architecture: Architecture, options: FasterRCNNOptions) -> 
         anew = apply_weights(network, read_weights(options.backbone, source), options.weights)
     if options.frozen_backbone:
         freeze_backbone(network)
+    if anew and recipe_of(options).looks:
+        # units that were made to tell other classes apart hold a new head back: half of its classes it never learned
+        renew_box_head(network)
     return network, anew
 
 

@@ -55,10 +55,10 @@ class FasterRCNNOptions(PluginOptions):
         source="paper: coco",
     )
     frozen_backbone: bool = option(False, "keep the backbone as it is and train only what is on top of it")
-    recipe: Literal["default", "quick", "study", "refine", "paper"] = option(
+    recipe: Literal["default", "quick", "head", "refine", "paper"] = option(
         "default",
         "how to train: default (AdamW, stain and scale augmentation), quick (a few minutes, for demonstrations), "
-        "study (a few minutes however few or many the images, for comparing many trainings), "
+        "head (the box head alone, on weights that know cells: under a minute for a few dozen images), "
         "refine (a few gentle epochs for weights that know cells already), "
         "paper (SGD, momentum 0.9, no augmentation)",
     )
@@ -182,6 +182,8 @@ class FasterRCNNOptions(PluginOptions):
 
     @model_validator(mode="after")
     def _weights_fit(self) -> FasterRCNNOptions:
+        if self.recipe == "head" and self.weights == "none":
+            raise ValueError("recipe 'head' learns on what its weights see, found weights 'none'; expected some others")
         only = {"coco": "resnet50_fpn", "starter": "resnet18_fpn"}.get(self.weights, self.backbone)
         if self.backbone != only:
             raise ValueError(f"weights {self.weights!r} exist for backbone {only} only, found backbone {self.backbone}")

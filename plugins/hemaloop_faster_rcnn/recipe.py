@@ -1,4 +1,4 @@
-"""How a detector is trained: the paper's way, a better one, one for demonstrations and one for studies."""
+"""How a detector is trained: the paper's way, a better one, one for demonstrations and one of seconds."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ class Recipe:
     clip: largest norm of a gradient.
     balance: share of the pictures that are placed on a cell of a class drawn evenly, so that rare classes are met as
     often as common ones; the others show each smear in turn (compare repeat factors, Gupta et al. 2019, LVIS).
+    looks: 0 trains the whole network. Otherwise the box head alone learns, from what the rest sees in so many pictures
+    of each smear.
     """
 
     optimizer: Literal["adamw", "sgd"]
@@ -51,6 +53,7 @@ class Recipe:
     exploring: Strength
     settling: Strength
     balance: float = 0.0
+    looks: int = 0
 
 
 NOTHING = Strength(zoom=(1.0, 1.0), mosaic=0.0, stain=0.0, blemish=0.0)
@@ -86,20 +89,17 @@ QUICK = replace(
 )
 """As much as can be learned in two or three minutes from a few dozen smears of one laboratory."""
 
-STUDY = replace(
-    QUICK,
-    min_steps=160,
+HEAD = replace(
+    DEFAULT,
+    epochs=1,
+    min_steps=400,
     image_size=480,
-    window=256,
-    learning_rate=2e-3,
-    exploring=Strength(zoom=(0.85, 1.2), mosaic=0.0, stain=0.2, blemish=0.1),
-    settling=Strength(zoom=(0.95, 1.05), mosaic=0.0, stain=0.1, blemish=0.0),
+    window=480,
+    average=0.98,
+    exploring=Strength(zoom=(0.9, 1.1), mosaic=0.0, stain=0.1, blemish=0.0),
+    looks=2,
 )
-"""Small on purpose: as long for twenty images as for hundreds, so that many trainings compare.
-
-Meant for ``weights=starter`` with ``frozen_backbone``: on a few dozen smears, small windows of large cells taught
-subtypes more a second than whole images did, and a frozen backbone more than one that was trained too.
-"""
+"""The box head alone, on what weights that know cells see: seconds a training, for few labels and for studies."""
 
 PAPER = Recipe(
     optimizer="sgd",
@@ -122,7 +122,7 @@ PAPER = Recipe(
 REFINE = replace(DEFAULT, learning_rate=0.3 * DEFAULT.learning_rate, epochs=6, min_steps=150, settle=1.0)
 """For weights that know cells already: small steps, on pictures as they will be met."""
 
-RECIPES = {"default": DEFAULT, "quick": QUICK, "study": STUDY, "refine": REFINE, "paper": PAPER}
+RECIPES = {"default": DEFAULT, "quick": QUICK, "head": HEAD, "refine": REFINE, "paper": PAPER}
 
 SHORTER = {"default": REFINE, "quick": replace(REFINE, epochs=1, min_steps=60)}
 """What the recipes become with the weights shipped with the family."""

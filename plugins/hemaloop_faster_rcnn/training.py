@@ -1,4 +1,4 @@
-"""The training loop: pictures in, a network that has learned out."""
+"""The training loop, and its usual lesson: pictures in, a network that has learned out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 
 from hemaloop.errors import TrainingDiverged
 from hemaloop.plugin import Progress
-from hemaloop_faster_rcnn.arithmetic import Arithmetic, Mixed, reduce_heavy_parts, unwrap
 from hemaloop_faster_rcnn.augment import Picture, compose, whole
 from hemaloop_faster_rcnn.detector import train_mode
 from hemaloop_faster_rcnn.recipe import MOMENTUM, Recipe, Strength
@@ -26,6 +26,18 @@ LOSSES = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_re
 
 LAST_RATE = 0.01
 """What is left of the learning rate at the end."""
+
+Batch = TypeVar("Batch")
+
+
+class Lesson(Protocol[Batch]):
+    """What is learned from, and what is wrong with what the network makes of it."""
+
+    def batches(self, epoch: int, settled: bool) -> Iterator[Batch]:
+        """What each step of an epoch looks at; settled: towards the end of a training."""
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Named losses, whose sum is made smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,33 +102,6 @@ class RunningAverage:
                 self.state[name].copy_(value)
 
 
-def batches(smears: Sequence[Smear], recipe: Recipe, seed: int, epoch: int, settled: bool) -> Iterator[list[Picture]]:
-    """The pictures of one epoch. Each depends on the seed, the epoch and its place alone."""
-    order = np.random.default_rng((seed, epoch)).permutation(len(smears))
-    order = np.resize(order, max(len(order), recipe.batch_size))  # fewer smears than a batch: each several times
-    strength = recipe.settling if settled else recipe.exploring
-    cells = cells_by_class(smears) if recipe.balance else []
-
-    def picture(place: int) -> Picture:
-        rng = np.random.default_rng((seed, epoch, place, 1))
-        index, cell = int(order[place]), None
-        if recipe.balance and rng.random() < recipe.balance:
-            index, cell = rng.choice(cells[int(rng.integers(len(cells)))]).tolist()
-        return _picture(smears, index, cell, recipe, strength, rng)
-
-    def batch(first: int) -> list[Picture]:
-        places = range(first, min(first + recipe.batch_size, len(order)))
-        return [picture(place) for place in places]
-
-    # One batch is made while the network learns from the one before it.
-    with ThreadPoolExecutor(1, thread_name_prefix="pictures") as ahead:
-        coming = ahead.submit(batch, 0)
-        for first in range(recipe.batch_size, len(order), recipe.batch_size):
-            ready, coming = coming, ahead.submit(batch, first)
-            yield ready.result()
-        yield coming.result()
-
-
 def cells_by_class(smears: Sequence[Smear]) -> list[NDArray[np.int64]]:
     """Of each class that there is, where its cells are: int64 (N, 2), index of the smear and of the box."""
     owner = np.concatenate([np.full(len(smear.labels), index) for index, smear in enumerate(smears)])
@@ -125,7 +110,59 @@ def cells_by_class(smears: Sequence[Smear]) -> list[NDArray[np.int64]]:
     return [np.stack([owner[labels == label], place[labels == label]], axis=1) for label in np.unique(labels)]
 
 
-def _picture(
+@dataclass(frozen=True, slots=True, eq=False)
+class Pictures:
+    """The lesson of a whole network: pictures made of smears, the four losses of Faster R-CNN."""
+
+    network: nn.Module
+    smears: Sequence[Smear]
+    recipe: Recipe
+    device: torch.device
+    seed: int
+
+    def batches(self, epoch: int, settled: bool) -> Iterator[list[Picture]]:
+        """The pictures of one epoch. Each depends on the seed, the epoch and its place alone."""
+        recipe, smears = self.recipe, self.smears
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(smears))
+        order = np.resize(order, max(len(order), recipe.batch_size))  # fewer smears than a batch: each several times
+        strength = recipe.settling if settled else recipe.exploring
+        cells = cells_by_class(smears) if recipe.balance else []
+
+        def picture(place: int) -> Picture:
+            rng = np.random.default_rng((self.seed, epoch, place, 1))
+            index, cell = int(order[place]), None
+            if recipe.balance and rng.random() < recipe.balance:
+                index, cell = rng.choice(cells[int(rng.integers(len(cells)))]).tolist()
+            return draw(smears, index, cell, recipe, strength, rng)
+
+        def batch(first: int) -> list[Picture]:
+            places = range(first, min(first + recipe.batch_size, len(order)))
+            return [picture(place) for place in places]
+
+        # One batch is made while the network learns from the one before it.
+        with ThreadPoolExecutor(1, thread_name_prefix="pictures") as ahead:
+            coming = ahead.submit(batch, 0)
+            for first in range(recipe.batch_size, len(order), recipe.batch_size):
+                ready, coming = coming, ahead.submit(batch, first)
+                yield ready.result()
+            yield coming.result()
+
+    def losses(self, batch: list[Picture]) -> dict[str, Tensor]:
+        """The four losses. Label 0 is the background, so ours begin at 1."""
+        images = [picture.pixels.to(self.device) for picture in batch]
+        targets = [
+            {
+                "boxes": picture.boxes.to(self.device),
+                "labels": picture.labels.to(self.device) + 1,
+                "ignore": picture.ignore.to(self.device),
+            }
+            for picture in batch
+        ]
+        losses: dict[str, Tensor] = self.network(images, targets)
+        return {name: losses[name] for name in LOSSES}
+
+
+def draw(
     smears: Sequence[Smear],
     index: int,
     cell: int | None,
@@ -133,6 +170,7 @@ def _picture(
     strength: Strength,
     rng: np.random.Generator,
 ) -> Picture:
+    """A picture of the smear `index`, placed on its box `cell` where that is not None."""
     if recipe.window is None:
         return whole(smears[index], recipe.image_size)
     others = lambda: smears[int(rng.integers(len(smears)))]  # noqa: E731 - a draw, not a function worth a name
@@ -140,28 +178,14 @@ def _picture(
 
 
 def step(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: Sequence[Picture],
-    recipe: Recipe,
-    arithmetic: Arithmetic,
+    network: nn.Module, optimizer: torch.optim.Optimizer, losses: dict[str, Tensor], recipe: Recipe
 ) -> dict[str, float]:
-    """One step of the optimiser; the four losses. Label 0 is the background, so ours begin at 1."""
-    images = [picture.pixels.to(arithmetic.device) for picture in batch]
-    targets = [
-        {
-            "boxes": picture.boxes.to(arithmetic.device),
-            "labels": picture.labels.to(arithmetic.device) + 1,
-            "ignore": picture.ignore.to(arithmetic.device),
-        }
-        for picture in batch
-    ]
-    losses: dict[str, Tensor] = network(images, targets)
-    values = {name: float(losses[name].detach()) for name in LOSSES}
+    """One step of the optimiser along these losses, unless one is not finite; their values."""
+    values = {name: float(loss.detach()) for name, loss in losses.items()}
     if not all(map(math.isfinite, values.values())):
         return values
     optimizer.zero_grad()
-    torch.stack([losses[name].float() for name in LOSSES]).sum().backward()  # type: ignore[no-untyped-call]
+    torch.stack([loss.float() for loss in losses.values()]).sum().backward()  # type: ignore[no-untyped-call]
     if recipe.clip is not None:
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         torch.nn.utils.clip_grad_norm_(trained, recipe.clip)
@@ -181,35 +205,31 @@ def check_finite(losses: dict[str, float], epoch: int, batch: int, rate: float) 
 
 def train(
     network: nn.Module,
-    smears: Sequence[Smear],
+    lesson: Lesson[Batch],
+    schedule: Schedule,
     recipe: Recipe,
-    arithmetic: Arithmetic,
-    seed: int,
-    max_minutes: float | None,
     progress: Progress,
 ) -> tuple[dict[str, float], ...]:
     """Train `network` in place; losses, learning rate and seconds of each epoch.
 
     Raises `TrainingDiverged`, and `Cancelled` from `progress`.
     """
-    schedule = schedule_of(recipe, len(smears), max_minutes)
-    reduce_heavy_parts(network, arithmetic, Mixed)
     optimizer = make_optimizer(network, recipe)
     average = RunningAverage(network, recipe.average) if recipe.average else None
     epochs: list[dict[str, float]] = []
     begun, done, steps = monotonic(), 0.0, 0
     for epoch in range(1, schedule.epochs + 1):
         train_mode(network)
-        epoch_begun, sums, rate, count = monotonic(), dict.fromkeys(LOSSES, 0.0), 0.0, 0
-        for count, batch in enumerate(batches(smears, recipe, seed, epoch, done >= 1 - recipe.settle), 1):
+        epoch_begun, sums, rate, count = monotonic(), dict[str, float](), 0.0, 0
+        for count, batch in enumerate(lesson.batches(epoch, done >= 1 - recipe.settle), 1):
             rate = learning_rate(recipe, done)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            losses = step(network, optimizer, batch, recipe, arithmetic)
+            losses = step(network, optimizer, lesson.losses(batch), recipe)
             check_finite(losses, epoch, count, rate)
             if average:
                 average.update(network)
-            sums = {name: sums[name] + losses[name] for name in LOSSES}
+            sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
             steps += 1
             done = steps / schedule.steps
             if schedule.seconds is not None:
@@ -225,5 +245,4 @@ def train(
             break
     if average:
         network.load_state_dict(average.state)
-    unwrap(network)
     return tuple(epochs)

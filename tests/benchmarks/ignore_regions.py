@@ -45,7 +45,7 @@ def main(
     seeds: int = 1,
     test: float = 0.2,
     preset: str = "rbc12",
-    option: Annotated[list[str], typer.Option(metavar="NAME=VALUE")] = ["recipe=study"],  # noqa: B006 - typer copies it
+    option: Annotated[list[str], typer.Option(metavar="NAME=VALUE")] = ["recipe=head", "weights=starter"],  # noqa: B006 - typer copies it
     out: Path = Path("reports/ignore_regions.json"),
 ) -> None:
     """Train and measure; print the table and write the report."""

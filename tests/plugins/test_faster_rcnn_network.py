@@ -23,7 +23,7 @@ from hemaloop_faster_rcnn.backbone import body_of
 from hemaloop_faster_rcnn.detector import Architecture, build
 from hemaloop_faster_rcnn.magnification import better_magnification
 from hemaloop_faster_rcnn.pretrained import apply_weights, read_weights
-from hemaloop_faster_rcnn.recipe import DEFAULT, PAPER, QUICK, STUDY, recipe_of
+from hemaloop_faster_rcnn.recipe import DEFAULT, PAPER, QUICK, recipe_of
 from hemaloop_faster_rcnn.training import check_finite, learning_rate, schedule_of
 
 RESNET18 = Architecture("resnet18_fpn", 3, "batch")
@@ -126,11 +126,6 @@ def test_few_images_get_more_epochs() -> None:
     assert schedule_of(DEFAULT, 300, None).epochs == DEFAULT.epochs
     assert schedule_of(DEFAULT, 8, None).steps >= DEFAULT.min_steps
     assert schedule_of(PAPER, 8, None).epochs == 5
-
-
-def test_a_study_takes_about_as_long_for_few_images_as_for_many() -> None:
-    steps = [schedule_of(STUDY, images, None).steps for images in range(20, 400, 20)]
-    assert max(steps) < 1.5 * min(steps)
 
 
 def test_options_change_the_recipe_they_name() -> None:

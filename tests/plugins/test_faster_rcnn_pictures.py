@@ -14,7 +14,7 @@ from hemaloop.synthetic import render_smear
 from hemaloop_faster_rcnn.augment import Picture, blemish, clip_boxes, compose, restain, whole
 from hemaloop_faster_rcnn.recipe import DEFAULT, PAPER, QUICK
 from hemaloop_faster_rcnn.resampling import fitted_size, to_network
-from hemaloop_faster_rcnn.training import batches
+from hemaloop_faster_rcnn.training import Pictures
 from hemaloop_faster_rcnn.truth import Smear, read_training_set
 
 LABELS = ("RBC", "WBC", "Platelets")
@@ -59,7 +59,8 @@ def crowd(labels: list[int]) -> Smear:
 
 def shown_labels(smears: list[Smear], balance: float) -> list[set[int]]:
     recipe = replace(QUICK, balance=balance, image_size=80, window=80)
-    pictures = [one for epoch in range(20) for batch in batches(smears, recipe, 3, epoch, True) for one in batch]
+    lesson = Pictures(torch.nn.Identity(), smears, recipe, torch.device("cpu"), seed=3)
+    pictures = [one for epoch in range(20) for batch in lesson.batches(epoch, True) for one in batch]
     return [set(picture.labels.tolist()) for picture in pictures]
 
 

@@ -12,9 +12,10 @@ from hemaloop.errors import Cancelled, HemaloopError
 from hemaloop.plugin import Progress
 from hemaloop.simulation.folder import START, Folder
 from hemaloop.simulation.images import Images
-from hemaloop.simulation.rounds import Part, Rounds
+from hemaloop.simulation.rounds import Rounds
 from hemaloop.simulation.schedule import Pace, run_elsewhere, tell_failed
 from hemaloop.simulation.units import Unit, left, run
+from hemaloop.stages import Stage
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Environment of a process that shares the cores with others."""
@@ -31,7 +32,7 @@ def run_here(folder: Folder, images: Images, units: Sequence[Unit], rounds: int,
         count = unit.left(folder, rounds)
         if not count or Unit(unit.seed, START) in failed:
             continue
-        part = _Left(Part(pace, begin, begin + count, total), unit.trainings(rounds) - count)
+        part = _Left(Stage(pace, begin, begin + count, total), unit.trainings(rounds) - count)
         try:
             run(steps, unit, rounds, part)
         except Cancelled:

@@ -22,6 +22,7 @@ from hemaloop.plugin import FitReport, Plugin, Progress, Scored
 from hemaloop.simulation.folder import START, Choice, Folder, Point
 from hemaloop.simulation.images import Images
 from hemaloop.simulation.strategies import Candidates, Strategy
+from hemaloop.stages import Stage
 
 _SEEDS_APART = 1000
 """Rounds whose trainings have random numbers of their own, before those of the next seed begin."""
@@ -52,11 +53,11 @@ class Rounds:
         known = self.folder.model(seed).is_dir()
         if known and self.folder.point(seed, START, 0) is not None:
             return
-        whole = Part(progress, 0, 1, 1, f"seed {seed}, start")
+        whole = Stage(progress, 0, 1, 1, f"seed {seed}, start")
         keys = self.images.start(seed, self.experiment.start)
-        trained = self._train(self._plugin(seed, 0), keys, Part(whole, 0, 3, 4))
+        trained = self._train(self._plugin(seed, 0), keys, Stage(whole, 0, 3, 4))
         write_model(self.folder.model(seed), trained.plugin, Manifest.of_fit(trained.plugin, trained.report))
-        self._measure(trained, seed, START, 0, keys, Part(whole, 3, 4, 4))
+        self._measure(trained, seed, START, 0, keys, Stage(whole, 3, 4, 4))
 
     def follow(self, seed: int, strategy: Strategy, rounds: int, progress: Progress) -> None:
         """Every round of a strategy that is not there yet. `progress` counts rounds.
@@ -66,18 +67,18 @@ class Rounds:
         labelled = self.images.start(seed, self.experiment.start)
         plugin: Plugin | None = None
         for number in range(1, rounds + 1):
-            whole = Part(progress, number - 1, number, rounds, f"seed {seed}, {strategy.name}, round {number}")
+            whole = Stage(progress, number - 1, number, rounds, f"seed {seed}, {strategy.name}, round {number}")
             choice = self.folder.choice(seed, strategy.name, number)
             if choice is None:
                 if plugin is None and strategy.scores:
                     plugin = self._model(seed, strategy, number - 1, labelled, whole)
-                choice = self._choose(plugin, seed, strategy, number, labelled, Part(whole, 0, 1, 6))
+                choice = self._choose(plugin, seed, strategy, number, labelled, Stage(whole, 0, 1, 6))
                 self.folder.keep(choice)
             labelled = (*labelled, *choice.chosen)
             plugin = None  # one network at a time in memory
             if self.folder.point(seed, strategy.name, number) is None:
-                trained = self._train(self._plugin(seed, number, strategy.options), labelled, Part(whole, 1, 5, 6))
-                plugin = self._measure(trained, seed, strategy.name, number, labelled, Part(whole, 5, 6, 6))
+                trained = self._train(self._plugin(seed, number, strategy.options), labelled, Stage(whole, 1, 5, 6))
+                plugin = self._measure(trained, seed, strategy.name, number, labelled, Stage(whole, 5, 6, 6))
                 del trained
 
     # -- steps
@@ -171,20 +172,3 @@ def _features(scored: Sequence[Scored], strategy: Strategy, family: type[Plugin]
             "no features; choose another strategy"
         )
     return np.stack(found)
-
-
-class Part:
-    """A `Progress` that is the part from `begin` to `end` of another one of `total` steps, under a title."""
-
-    def __init__(self, progress: Progress, begin: float, end: float, total: float, title: str = "") -> None:
-        self._progress = progress
-        self._begin = begin
-        self._span = end - begin
-        self._total = total
-        self._title = title
-
-    def report(self, done: float, total: float, message: str, figures: Mapping[str, float] | None = None) -> None:
-        """Pass it on."""
-        share = done / total if total else 0.0
-        text = f"{self._title}: {message}" if self._title else message
-        self._progress.report(self._begin + self._span * share, self._total, text, figures)
