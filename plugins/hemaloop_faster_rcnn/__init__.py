@@ -98,7 +98,7 @@ class FasterRCNN(Plugin):
         "rbc12": Preset(
             description="twelve classes of red cells as in Chula RBC-12, uncertain and rare ones first",
             labels=RBC12_LABELS,
-            options=ACTIVE,
+            options={**ACTIVE, "recipe": "head", "weights": "starter"},
         ),
     }
 

@@ -54,7 +54,7 @@ def fit(
     if options.relevance in STOCHASTIC and not options.dropout:
         raise OptionError(
             f"options of 'faster_rcnn': relevance {options.relevance!r} needs stochastic passes, found dropout 0; set "
-            "dropout=0.5, or choose relevance doubt, entropy, margin or random"
+            "dropout=0.2, or choose relevance doubt, entropy, margin or random"
         )
     recipe = recipe_of(options)
     arithmetic = arithmetic_for(device, options.precision)

@@ -56,7 +56,7 @@ class Model:
         if self._options.relevance in STOCHASTIC and not self._description.dropout:
             raise OptionError(
                 f"relevance {self._options.relevance!r} needs stochastic passes, and this model was trained without "
-                "dropout: train again with dropout=0.5, or choose relevance doubt, entropy, margin or random"
+                "dropout: train again with dropout=0.2, or choose relevance doubt, entropy, margin or random"
             )
         return [self._scored(image) for image in checked_images(images)]
 

@@ -200,5 +200,5 @@ def test_presets_of_subtypes_can_be_scored_as_they_stand(preset: str, classes: i
     chosen = FasterRCNN.presets[preset]
     options = FasterRCNN(chosen.labels, chosen.options)._options
     assert len(chosen.labels) == classes
-    assert (options.relevance, options.dropout, options.passes) == ("paper", 0.5, 20)
+    assert (options.relevance, options.dropout, options.passes) == ("paper", 0.2, 20)
     assert (options.backbone == "vgg16") == preset.endswith("vgg16")
