@@ -269,10 +269,18 @@ def _lend(parts: dict[Split, list[Record]], notes: list[str]) -> None:
     if parts["tune"] or len(parts["train"]) < 2:
         return
     count = max(1, len(parts["train"]) // 10)
-    by_chance = sorted(parts["train"], key=lambda record: hashlib.sha256(f"lend\n{record.key}".encode()).digest())
-    parts["tune"] = by_chance[:count]
-    parts["train"] = [record for record in parts["train"] if record not in parts["tune"]]
-    notes.append(f"no image fell into the tuning split yet; {count} of the training images tune this time")
+    groups = {record.group or record.key for record in parts["train"]}
+    lent: set[str] = set()
+    # whole subjects are lent, and one stays: no subject is on two sides
+    for group in sorted(groups, key=lambda name: hashlib.sha256(f"lend\n{name}".encode()).digest())[: len(groups) - 1]:
+        lent.add(group)
+        parts["tune"] = [record for record in parts["train"] if (record.group or record.key) in lent]
+        if len(parts["tune"]) >= count:
+            break
+    if not lent:
+        return
+    parts["train"] = [record for record in parts["train"] if (record.group or record.key) not in lent]
+    notes.append(f"no image fell into the tuning split yet; {len(parts['tune'])} of the training images tune this time")
 
 
 def _shortened(notes: Sequence[str]) -> tuple[str, ...]:
