@@ -16,6 +16,13 @@ name that the model knows it by; the empty name keeps a label away from the mode
 What a label with `model_ignore` marks is neither an object nor background. Several labels may share one model label:
 truth of either counts, and a prediction is shown with the first.
 
+Choices with `perRegion` are bound to a family of classes by naming, in `model_regions`, the bound control whose regions
+they are about: those boxes, cut out, are what the family is asked about and learns from. Label Studio's own
+`whenLabelValue` says which labels of it the choice is for.
+
+    <Choices name="diagnosis" toName="image" perRegion="true" whenLabelValue="White cell"
+             model_family="leukemia_ensemble" model_regions="cells"> … </Choices>
+
 A taxonomy with `model_review` marks the regions of the bound control that it names, where the model asks for a second
 look: with the choice whose `model_label`, or own name, is how the reason begins, and with the one whose `model_label`
 is empty for any other reason. A marked region takes the choice's colour; its marks are never truth.
@@ -35,6 +42,7 @@ from defusedxml import DefusedXmlException, ElementTree
 
 from hemaloop.binding import Binding, read_binding
 from hemaloop.errors import LabelConfigError
+from hemaloop.regions import regions_faults
 from hemaloop.review import ReviewControl
 
 __all__ = ["KINDS", "Binding", "Control", "LabelConfig", "parse_label_config"]
@@ -58,7 +66,8 @@ class Control:
     kind: type of its regions, such as "rectanglelabels". data_key: field of the task that holds the image.
     labels: names that people see, in order. label_map: model label of each label that the model learns.
     per_region: a choice made about each region, not about the image. ignored: labels of regions that are neither an
-    object nor background. review: the control that marks its regions, None where there is none.
+    object nor background. review: the control that marks its regions, None where there is none. about: labels of the
+    regions that a choice about each region is for, all if empty.
     """
 
     name: str
@@ -71,6 +80,12 @@ class Control:
     per_region: bool = False
     ignored: tuple[str, ...] = ()
     review: ReviewControl | None = None
+    about: tuple[str, ...] = ()
+
+    @property
+    def regions(self) -> str | None:
+        """The control whose regions this one says something about, None where it is about the image as a whole."""
+        return self.binding.regions if self.binding is not None else None
 
     @property
     def model_labels(self) -> tuple[str, ...]:
@@ -138,6 +153,8 @@ def _read(xml: str) -> LabelConfig:
     objects = {tag.attrib["name"]: tag for tag in root.iter() if "name" in tag.attrib and "toName" not in tag.attrib}
     tags = [tag for tag in root.iter() if _is_control(tag)]
     controls = _with_reviews(tags, [_control(tag, objects, faults) for tag in tags], faults)
+    for control in controls:
+        faults += [f"control {control.name!r} {fault}" for fault in regions_faults(control, controls)]
     names = [control.name for control in controls]
     faults += [f"control name {name!r} occurs more than once" for name in _repeated(names)]
     if faults:
@@ -182,7 +199,8 @@ def _control(tag: Element, objects: Mapping[str, Element], faults: list[str]) ->
     faults += [f"{where} {fault}" for fault in found]
     per_region = attributes.get("perRegion") == "true"
     kind = KINDS.get(tag.tag, tag.tag.lower())
-    return Control(name, kind, to_name, data_key, labels, label_map, binding, per_region, ignored)
+    about = tuple(filter(None, (label.strip() for label in attributes.get("whenLabelValue", "").split(","))))
+    return Control(name, kind, to_name, data_key, labels, label_map, binding, per_region, ignored, about=about)
 
 
 def _with_reviews(tags: list[Element], controls: list[Control], faults: list[str]) -> tuple[Control, ...]:
@@ -257,8 +275,11 @@ def _bound_faults(
 ) -> Iterator[str]:
     if tag.tag not in KINDS:
         yield f"cannot be bound to a model: found <{tag.tag}>, expected one of {', '.join(KINDS)}"
-    if tag.attrib.get("perRegion") == "true":
-        yield 'cannot be bound to a model with perRegion="true": bind the control that draws the regions'
+    if tag.attrib.get("perRegion") == "true" and not tag.attrib.get("model_regions"):
+        yield (
+            'cannot be bound to a model with perRegion="true" alone: name the bound control that draws the regions, '
+            'such as model_regions="cells"'
+        )
     if tag.attrib.get("value", "").startswith("$"):
         yield f"takes its labels from the task ({tag.attrib['value']}): a model needs them written in the config"
     if not labels:
@@ -305,6 +326,7 @@ def _fingerprint(controls: tuple[Control, ...]) -> str:
             "preset": control.binding.preset,
             "options": sorted(control.binding.options.items()),
             **({"ignored": control.ignored} if control.ignored else {}),
+            **({"regions": control.regions, "about": control.about} if control.regions else {}),
         }
         for control in controls
         if control.binding is not None
