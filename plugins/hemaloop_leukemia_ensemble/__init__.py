@@ -51,7 +51,9 @@ class LeukemiaEnsemble(Plugin):
     Options: ClassVar[type[PluginOptions]] = LeukemiaOptions
     presets: ClassVar[Mapping[str, Preset]] = {
         "all_hem": Preset(
-            description="leukaemic (ALL) or healthy (HEM), with a light backbone that needs no GPU", labels=ALL_HEM
+            description="leukaemic (ALL) or healthy (HEM), with a light backbone that needs no GPU",
+            labels=ALL_HEM,
+            options={"epochs": 20, "reduce_after": 3, "stop_after": 8},
         ),
         "all_hem_paper": Preset(
             description="the same as in the paper: Inception-ResNet-v2 at 299 px from ImageNet's weights; wants a GPU",
