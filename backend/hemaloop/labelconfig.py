@@ -42,6 +42,7 @@ from defusedxml import DefusedXmlException, ElementTree
 
 from hemaloop.binding import Binding, read_binding
 from hemaloop.errors import LabelConfigError
+from hemaloop.heat import EXPLAINS, HeatControl, heat_faults
 from hemaloop.regions import regions_faults
 from hemaloop.review import ReviewControl
 
@@ -67,7 +68,7 @@ class Control:
     labels: names that people see, in order. label_map: model label of each label that the model learns.
     per_region: a choice made about each region, not about the image. ignored: labels of regions that are neither an
     object nor background. review: the control that marks its regions, None where there is none. about: labels of the
-    regions that a choice about each region is for, all if empty.
+    regions that a choice about each region is for, all if empty. heat: the control that shows where its class was seen.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Control:
     ignored: tuple[str, ...] = ()
     review: ReviewControl | None = None
     about: tuple[str, ...] = ()
+    heat: HeatControl | None = None
 
     @property
     def regions(self) -> str | None:
@@ -153,6 +155,7 @@ def _read(xml: str) -> LabelConfig:
     objects = {tag.attrib["name"]: tag for tag in root.iter() if "name" in tag.attrib and "toName" not in tag.attrib}
     tags = [tag for tag in root.iter() if _is_control(tag)]
     controls = _with_reviews(tags, [_control(tag, objects, faults) for tag in tags], faults)
+    controls = _with_heat(tags, controls, faults)
     for control in controls:
         faults += [f"control {control.name!r} {fault}" for fault in regions_faults(control, controls)]
     names = [control.name for control in controls]
@@ -191,7 +194,7 @@ def _control(tag: Element, objects: Mapping[str, Element], faults: list[str]) ->
     if not name:
         found.append("has no name attribute")
     labels, label_map, ignored = _labels(tag, found)
-    binding = None if _REVIEW in attributes else read_binding(attributes, found)
+    binding = None if _REVIEW in attributes or EXPLAINS in attributes else read_binding(attributes, found)
     to_name = attributes.get("toName", "").strip()
     data_key = _field(objects[to_name]) if to_name in objects else ""
     if binding is not None:
@@ -216,6 +219,19 @@ def _with_reviews(tags: list[Element], controls: list[Control], faults: list[str
         faults += [f"<{tag.tag} name={control.name!r}> {fault}" for fault in found]
         reviews[marked] = ReviewControl(control.name, {one: control.label_map.get(one, "") for one in control.labels})
     return tuple(replace(control, review=reviews.get(control.name)) for control in controls)
+
+
+def _with_heat(tags: list[Element], controls: tuple[Control, ...], faults: list[str]) -> tuple[Control, ...]:
+    """The controls, each with the control that shows where its class was seen."""
+    shown: dict[str, HeatControl] = {}
+    for tag, control in zip(tags, controls, strict=True):
+        if EXPLAINS not in tag.attrib:
+            continue
+        found = heat_faults(tag.tag, tag.attrib, control, controls)
+        faults += [f"<{tag.tag} name={control.name!r}> {fault}" for fault in found]
+        if not found:
+            shown[tag.attrib[EXPLAINS].strip()] = HeatControl(control.name, control.labels[0])
+    return tuple(replace(control, heat=shown.get(control.name)) for control in controls)
 
 
 def _review_faults(tag: Element, control: Control, bound: Mapping[str, Control]) -> Iterator[str]:

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hemaloop import brush
 from hemaloop.errors import PluginError
+from hemaloop.heat import hottest
 from hemaloop.labelconfig import Control
 from hemaloop.plugin import Classification, ClassMap, Detections, Prediction, ReviewMark, Scored
 from hemaloop.review import MARK_KIND
@@ -45,7 +47,7 @@ class Answer:
     """What one bound control's model says about one task's image.
 
     labels: the plugin's labels (a starter may know more than the control). width, height: of the image, px. about: what
-    others say about its regions.
+    others say about its regions. heat: float32 (H, W) in [0, 1], where its class was seen, None where nobody asked.
     """
 
     control: Control
@@ -54,6 +56,7 @@ class Answer:
     width: int
     height: int
     about: tuple[RegionAnswer, ...] = ()
+    heat: NDArray[np.float32] | None = None
 
 
 def score_for_label_studio(relevance: float) -> float:
@@ -103,6 +106,7 @@ def task_prediction(answers: Sequence[Answer], version: str) -> dict[str, Any]:
             about=answer.about,
         )
     ]
+    result += [region for answer in answers for region in _heat(answer)]
     score = score_for_label_studio(relevance_of(answers))
     return {"result": result, "score": score, "model_version": version}
 
@@ -147,6 +151,20 @@ def regions(
     ]
     marked.sort(key=lambda one: not one[0])
     return [result for marks, region, said in marked for result in (*marks, region, *said)]
+
+
+def _heat(answer: Answer) -> list[dict[str, Any]]:
+    """The hottest part of the image as a brush region, where the config has a control for it."""
+    control = answer.control.heat
+    if control is None or answer.heat is None:
+        return []
+    mask = hottest(answer.heat)
+    if not mask.any():
+        return []
+    kind = KIND_OF[ClassMap]
+    value = {"format": "rle", "rle": brush.encode(mask), kind: [control.label]}
+    shown = _complete({"value": value}, answer.control, answer.width, answer.height, 0)
+    return [{**shown, "from_name": control.name, "type": kind}]
 
 
 def _reasons(review: Sequence[ReviewMark], about: Sequence[RegionAnswer]) -> dict[int, str]:

@@ -211,7 +211,16 @@ def _run(plugin: Plugin, control: Control, part: Part, works: Sequence[_Work]) -
     for work, image, one in zip(ready, images, scored, strict=True):
         work.seconds["model"] += each
         if one is not None:
-            work.answers.append(results.Answer(control, one, part.labels, image.width, image.height))
+            heat = _heat(plugin, image) if control.heat is not None else None
+            work.answers.append(results.Answer(control, one, part.labels, image.width, image.height, heat=heat))
+
+
+def _heat(plugin: Plugin, image: LoadedImage) -> NDArray[np.float32] | None:
+    """Where the class was seen; a family that cannot tell, or fails to, takes no prediction along."""
+    try:
+        return plugin.explain(image.pixels)
+    except Exception:  # noqa: BLE001 - foreign code, and only a picture beside the answer
+        return None
 
 
 def _run_on_regions(plugin: Plugin, control: Control, part: Part, works: Sequence[_Work]) -> None:

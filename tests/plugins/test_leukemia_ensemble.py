@@ -238,3 +238,16 @@ def test_a_damaged_artifact_is_refused_with_the_tensor_named(artifact: Path, tmp
         (tmp_path / "ensemble.safetensors").write_bytes((artifact / "ensemble.safetensors").read_bytes()[:1000])
     with pytest.raises(StoreError, match="expected the weights" if fault == "truncated" else name):
         LeukemiaEnsemble(LABELS).load(tmp_path)
+
+
+def test_the_papers_recipe_runs_end_to_end_on_its_own_backbone() -> None:
+    """Inception-ResNet-v2, a few steps; at 299 px it is measured in the benchmarks."""
+    options = dict(LeukemiaEnsemble.presets["all_hem_paper"].options)
+    few = {**options, "weights": "none", "image_size": 80, "epochs": 1, "batch_size": 4}
+    plugin = LeukemiaEnsemble(LABELS, few)
+    report = plugin.fit(examples(4), examples(2, first=60), Silent())
+    assert [epoch["model"] for epoch in report.epochs] == [0.0, 1.0, 2.0]
+    (scored,) = plugin.score([UNSEEN[0].image])
+    assert isinstance(scored.prediction, Classification)
+    assert scored.features is not None
+    assert scored.features.shape == (2 * 1536,), "the paper's penultimate layers, 1536 each"

@@ -157,14 +157,17 @@ class Stub(Plugin):
 
 
 class Tone(Plugin):
-    """Whole images by their mean brightness, each named after the class whose mean is nearest."""
+    """Whole images by how much red is in them, each named after the class whose mean is nearest."""
 
     family = "tone"
     version = "1"
-    description = "images by mean brightness, for tests"
+    description = "images by mean redness, for tests"
     produces = Classification
     Options = PluginOptions
-    presets: ClassVar = {"shades": Preset("bright and dim images", ("bright", "dim"))}
+    presets: ClassVar = {
+        "shades": Preset("bright and dim images", ("bright", "dim")),
+        "lit": Preset("the same with a starter", ("bright", "dim"), starter=Path(__file__).parent / "starter_tone"),
+    }
     _means: NDArray[np.float64] | None = None
 
     @property
@@ -179,7 +182,7 @@ class Tone(Plugin):
             raise NotFitted("tone: found no model, expected fit or load before")
         found = []
         for image in images:
-            near = np.exp(-np.abs(self._means - image.mean()) / 20)
+            near = np.exp(-np.abs(self._means - image[..., 0].mean()) / 20)
             shares = ((near + 1e-6) / (near + 1e-6).sum()).astype(np.float32)
             found.append(Scored(Classification(shares), float(1 - shares.max())))
         return found
@@ -191,11 +194,11 @@ class Tone(Plugin):
         if not len(train):
             raise DatasetError("tone: found 0 examples, expected one or more; annotate a task first")
         classes = np.array([example.truth.probabilities.argmax() for example in train])
-        shades = np.array([example.image.mean() for example in train])
+        shades = np.array([example.image[..., 0].mean() for example in train])
         far = 1e9
         labels = range(len(self.labels))
         self._means = np.array([shades[classes == i].mean() if (classes == i).any() else far for i in labels])
-        progress.report(1, 1, "mean brightness", {"loss": 0.0})
+        progress.report(1, 1, "mean redness", {"loss": 0.0})
         return FitReport(({"loss": 0.0},), {}, (), 0.0)
 
     def save(self, directory: Path) -> None:
