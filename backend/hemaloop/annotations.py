@@ -119,6 +119,8 @@ def _read(result: object, control: Control, width: int, height: int, where: str,
         return reader.detections(regions)
     if control.kind == "brushlabels":
         return reader.class_map(regions)
+    if control.regions is not None:
+        return reader.region_choices(regions, result)
     return reader.classification(regions)
 
 
@@ -171,6 +173,32 @@ class _Reader:
         probabilities = np.zeros(len(self.control.model_labels), np.float32)
         probabilities[labels.pop()] = 1
         return Classification(probabilities)
+
+    def region_choices(self, choices: Sequence[Mapping[str, Any]], result: Sequence[object]) -> Detections:
+        """The boxes of regions about which something was chosen, labelled with it.
+
+        A choice without coordinates of its own lies where the region with its id is.
+        """
+        places = {
+            one.get("id"): one["value"]
+            for one in reversed(result)
+            if isinstance(one, dict) and isinstance(one.get("value"), dict) and "x" in one["value"]
+        }
+        chosen: dict[object, set[int]] = {}
+        for region, label in self._learned(choices):
+            chosen.setdefault(region.get("id"), set()).add(label)
+        boxes, labels = [], []
+        for identity, said in chosen.items():
+            names = [self.control.model_labels[label] for label in sorted(said)]
+            if len(said) > 1:
+                self._leave_out({"id": identity}, f"found {names} for {self.control.name!r}, expected one choice")
+                continue
+            try:
+                boxes.append(_box(places.get(identity), self.width, self.height))
+                labels.append(said.pop())
+            except AnnotationError as error:
+                self._leave_out({"id": identity}, str(error))
+        return Detections.truth(boxes, labels)
 
     def _mask(self, region: Mapping[str, Any]) -> brush.Mask:
         value = region.get("value")

@@ -18,7 +18,7 @@ POLICY = (
     "model_stop_figure",
 )
 """Attributes that say when a model learns and in which order and how long people label, not what it is."""
-_ATTRIBUTES = ("model_family", "model_preset", "model_starter", *POLICY)
+_ATTRIBUTES = ("model_family", "model_preset", "model_starter", "model_regions", *POLICY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Binding:
     spread: whether images that look like those labelled, or before them in the queue, come later than relevance alone
     would have it. stop_uncertain_cells: as many may be left in the pool when labelling can stop. stop_performance: the
     figure, in [0, 1], at which it can; stop_figure: its name, None for the kind's usual one (`stopping`).
+    regions: name of the control whose regions it says something about, None where it is about the image as a whole.
     """
 
     family: str
@@ -43,6 +44,7 @@ class Binding:
     stop_uncertain_cells: int | None = None
     stop_performance: float | None = None
     stop_figure: str | None = None
+    regions: str | None = None
 
 
 def read_binding(attributes: Mapping[str, str], found: list[str]) -> Binding | None:
@@ -68,6 +70,7 @@ def read_binding(attributes: Mapping[str, str], found: list[str]) -> Binding | N
         stop_uncertain_cells=_number(given, "model_stop_uncertain_cells", int, 0, found),
         stop_performance=_share(given, "model_stop_performance", found),
         stop_figure=given.get("model_stop_figure") or None,
+        regions=given.get("model_regions") or None,
     )
 
 

@@ -11,11 +11,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hemaloop import regions
 from hemaloop.annotations import read_truth, select
 from hemaloop.errors import AnnotationError, DatasetError, ImageError
 from hemaloop.images import LoadedImage
 from hemaloop.labelconfig import Control
-from hemaloop.plugin import Detections, Example, Prediction, Progress, Silent
+from hemaloop.plugin import Classification, Detections, Example, Prediction, Progress, Silent
 
 Split = Literal["train", "tune", "gate"]
 
@@ -107,6 +108,7 @@ def _binding(control: Control, plugin_version: str) -> str:
         "data_key": control.data_key,
         "plugin": plugin_version,
         **({"ignored": control.ignored} if control.ignored else {}),
+        **({"regions": control.regions, "about": control.about} if control.regions else {}),
     }
     return hashlib.sha256(json.dumps(learned, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -115,7 +117,8 @@ def _binding(control: Control, plugin_version: str) -> str:
 class Record:
     """One image with its truth; the pixels stay where they are.
 
-    ignore: float32 (K, 4) px, regions that are neither an object nor background.
+    ignore: float32 (K, 4) px, regions that are neither an object nor background. box: the part of the image that it is
+    about, x1 y1 x2 y2 px, None for the whole. picture: key of the whole image.
     """
 
     task_id: int
@@ -124,6 +127,8 @@ class Record:
     group: str | None
     truth: Prediction
     ignore: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    box: tuple[float, ...] | None = None
+    picture: str = ""
 
 
 class Examples(Sequence[Example]):
@@ -142,7 +147,8 @@ class Examples(Sequence[Example]):
             return Examples(self.records[index], self._loader, self._project)
         record = self.records[index]
         image = self._loader.load(record.uri, record.task_id, project=self._project)
-        return Example(image.pixels, record.truth, record.key, record.ignore)
+        pixels = image.pixels if record.box is None else regions.cut(image.pixels, record.box)
+        return Example(pixels, record.truth, record.key, record.ignore)
 
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(len(self)))
@@ -216,7 +222,7 @@ def _records(
 ) -> Iterator[Record]:
     for index, task in enumerate(found.tasks):
         try:
-            yield _record(task, control, loader, project, notes)
+            yield from _records_of(task, control, loader, project, notes)
         except ImageError as error:
             missing.append(task["id"])
             notes.append(f"task {task['id']} is left out: {error}")
@@ -225,7 +231,10 @@ def _records(
         progress.report(index + 1, len(found.tasks), "reading images")
 
 
-def _record(task: Mapping[str, Any], control: Control, loader: Loader, project: str, notes: list[str]) -> Record:
+def _records_of(
+    task: Mapping[str, Any], control: Control, loader: Loader, project: str, notes: list[str]
+) -> list[Record]:
+    """One record, or where the control is about regions, one a region: all of an image are in one split."""
     data = task.get("data") or {}
     uri = data.get(control.data_key)
     if not isinstance(uri, str) or not uri:
@@ -237,19 +246,35 @@ def _record(task: Mapping[str, Any], control: Control, loader: Loader, project: 
     notes += truth.faults
     if truth.disagreement >= DISAGREEMENT:
         notes.append(f"task {task['id']}: its {len(truth.annotators)} annotators disagree ({truth.disagreement:.0%})")
-    return Record(task["id"], uri, image.key, group_of(data), truth.prediction, truth.ignore)
+    group = group_of(data)
+    if control.regions is None or not isinstance(truth.prediction, Detections):
+        return [Record(task["id"], uri, image.key, group, truth.prediction, truth.ignore, picture=image.key)]
+    records = []
+    for box, label in zip(truth.prediction.boxes.tolist(), truth.prediction.labels, strict=True):
+        key = regions.key_of(regions.cut(image.pixels, box))
+        said = Classification(np.eye(len(control.model_labels), dtype=np.float32)[label])
+        records.append(Record(task["id"], uri, key, group or image.key, said, box=tuple(box), picture=image.key))
+    return records
 
 
 def _unique(records: Iterable[Record], notes: list[str]) -> list[Record]:
     """One record an image, the one of the newest task; the same picture twice would weigh twice."""
-    by_key: dict[str, Record] = {}
+    by_picture: dict[str, list[Record]] = {}
     for record in records:
-        if record.key in by_key:
-            notes.append(
-                f"tasks {by_key[record.key].task_id} and {record.task_id} show the same image; the later counts"
-            )
-        by_key[record.key] = record
-    return list(by_key.values())
+        known = by_picture.setdefault(record.picture, [])
+        if known and known[0].task_id != record.task_id:
+            says = " and contradict each other" if _contradict(known[0].truth, record.truth) else ""
+            notes.append(f"tasks {known[0].task_id} and {record.task_id} show the same image{says}; the later counts")
+            known.clear()
+        known.append(record)
+    return list({record.key: record for found in by_picture.values() for record in found}.values())
+
+
+def _contradict(one: Prediction, other: Prediction) -> bool:
+    """Whether two people chose differently."""
+    if not isinstance(one, Classification) or not isinstance(other, Classification):
+        return False
+    return int(one.probabilities.argmax()) != int(other.probabilities.argmax())
 
 
 def _suspicions(records: Sequence[Record], control: Control) -> list[str]:
@@ -269,10 +294,18 @@ def _lend(parts: dict[Split, list[Record]], notes: list[str]) -> None:
     if parts["tune"] or len(parts["train"]) < 2:
         return
     count = max(1, len(parts["train"]) // 10)
-    by_chance = sorted(parts["train"], key=lambda record: hashlib.sha256(f"lend\n{record.key}".encode()).digest())
-    parts["tune"] = by_chance[:count]
-    parts["train"] = [record for record in parts["train"] if record not in parts["tune"]]
-    notes.append(f"no image fell into the tuning split yet; {count} of the training images tune this time")
+    groups = {record.group or record.key for record in parts["train"]}
+    lent: set[str] = set()
+    # whole subjects are lent, and one stays: no subject is on two sides
+    for group in sorted(groups, key=lambda name: hashlib.sha256(f"lend\n{name}".encode()).digest())[: len(groups) - 1]:
+        lent.add(group)
+        parts["tune"] = [record for record in parts["train"] if (record.group or record.key) in lent]
+        if len(parts["tune"]) >= count:
+            break
+    if not lent:
+        return
+    parts["train"] = [record for record in parts["train"] if (record.group or record.key) not in lent]
+    notes.append(f"no image fell into the tuning split yet; {len(parts['tune'])} of the training images tune this time")
 
 
 def _shortened(notes: Sequence[str]) -> tuple[str, ...]:

@@ -16,6 +16,13 @@ name that the model knows it by; the empty name keeps a label away from the mode
 What a label with `model_ignore` marks is neither an object nor background. Several labels may share one model label:
 truth of either counts, and a prediction is shown with the first.
 
+Choices with `perRegion` are bound to a family of classes by naming, in `model_regions`, the bound control whose regions
+they are about: those boxes, cut out, are what the family is asked about and learns from. Label Studio's own
+`whenLabelValue` says which labels of it the choice is for.
+
+    <Choices name="diagnosis" toName="image" perRegion="true" whenLabelValue="White cell"
+             model_family="leukemia_ensemble" model_regions="cells"> … </Choices>
+
 A taxonomy with `model_review` marks the regions of the bound control that it names, where the model asks for a second
 look: with the choice whose `model_label`, or own name, is how the reason begins, and with the one whose `model_label`
 is empty for any other reason. A marked region takes the choice's colour; its marks are never truth.
@@ -35,6 +42,8 @@ from defusedxml import DefusedXmlException, ElementTree
 
 from hemaloop.binding import Binding, read_binding
 from hemaloop.errors import LabelConfigError
+from hemaloop.heat import EXPLAINS, HeatControl, heat_faults
+from hemaloop.regions import regions_faults
 from hemaloop.review import ReviewControl
 
 __all__ = ["KINDS", "Binding", "Control", "LabelConfig", "parse_label_config"]
@@ -58,7 +67,8 @@ class Control:
     kind: type of its regions, such as "rectanglelabels". data_key: field of the task that holds the image.
     labels: names that people see, in order. label_map: model label of each label that the model learns.
     per_region: a choice made about each region, not about the image. ignored: labels of regions that are neither an
-    object nor background. review: the control that marks its regions, None where there is none.
+    object nor background. review: the control that marks its regions, None where there is none. about: labels of the
+    regions that a choice about each region is for, all if empty. heat: the control that shows where its class was seen.
     """
 
     name: str
@@ -71,6 +81,13 @@ class Control:
     per_region: bool = False
     ignored: tuple[str, ...] = ()
     review: ReviewControl | None = None
+    about: tuple[str, ...] = ()
+    heat: HeatControl | None = None
+
+    @property
+    def regions(self) -> str | None:
+        """The control whose regions this one says something about, None where it is about the image as a whole."""
+        return self.binding.regions if self.binding is not None else None
 
     @property
     def model_labels(self) -> tuple[str, ...]:
@@ -138,6 +155,9 @@ def _read(xml: str) -> LabelConfig:
     objects = {tag.attrib["name"]: tag for tag in root.iter() if "name" in tag.attrib and "toName" not in tag.attrib}
     tags = [tag for tag in root.iter() if _is_control(tag)]
     controls = _with_reviews(tags, [_control(tag, objects, faults) for tag in tags], faults)
+    controls = _with_heat(tags, controls, faults)
+    for control in controls:
+        faults += [f"control {control.name!r} {fault}" for fault in regions_faults(control, controls)]
     names = [control.name for control in controls]
     faults += [f"control name {name!r} occurs more than once" for name in _repeated(names)]
     if faults:
@@ -174,7 +194,7 @@ def _control(tag: Element, objects: Mapping[str, Element], faults: list[str]) ->
     if not name:
         found.append("has no name attribute")
     labels, label_map, ignored = _labels(tag, found)
-    binding = None if _REVIEW in attributes else read_binding(attributes, found)
+    binding = None if _REVIEW in attributes or EXPLAINS in attributes else read_binding(attributes, found)
     to_name = attributes.get("toName", "").strip()
     data_key = _field(objects[to_name]) if to_name in objects else ""
     if binding is not None:
@@ -182,7 +202,8 @@ def _control(tag: Element, objects: Mapping[str, Element], faults: list[str]) ->
     faults += [f"{where} {fault}" for fault in found]
     per_region = attributes.get("perRegion") == "true"
     kind = KINDS.get(tag.tag, tag.tag.lower())
-    return Control(name, kind, to_name, data_key, labels, label_map, binding, per_region, ignored)
+    about = tuple(filter(None, (label.strip() for label in attributes.get("whenLabelValue", "").split(","))))
+    return Control(name, kind, to_name, data_key, labels, label_map, binding, per_region, ignored, about=about)
 
 
 def _with_reviews(tags: list[Element], controls: list[Control], faults: list[str]) -> tuple[Control, ...]:
@@ -198,6 +219,19 @@ def _with_reviews(tags: list[Element], controls: list[Control], faults: list[str
         faults += [f"<{tag.tag} name={control.name!r}> {fault}" for fault in found]
         reviews[marked] = ReviewControl(control.name, {one: control.label_map.get(one, "") for one in control.labels})
     return tuple(replace(control, review=reviews.get(control.name)) for control in controls)
+
+
+def _with_heat(tags: list[Element], controls: tuple[Control, ...], faults: list[str]) -> tuple[Control, ...]:
+    """The controls, each with the control that shows where its class was seen."""
+    shown: dict[str, HeatControl] = {}
+    for tag, control in zip(tags, controls, strict=True):
+        if EXPLAINS not in tag.attrib:
+            continue
+        found = heat_faults(tag.tag, tag.attrib, control, controls)
+        faults += [f"<{tag.tag} name={control.name!r}> {fault}" for fault in found]
+        if not found:
+            shown[tag.attrib[EXPLAINS].strip()] = HeatControl(control.name, control.labels[0])
+    return tuple(replace(control, heat=shown.get(control.name)) for control in controls)
 
 
 def _review_faults(tag: Element, control: Control, bound: Mapping[str, Control]) -> Iterator[str]:
@@ -257,8 +291,11 @@ def _bound_faults(
 ) -> Iterator[str]:
     if tag.tag not in KINDS:
         yield f"cannot be bound to a model: found <{tag.tag}>, expected one of {', '.join(KINDS)}"
-    if tag.attrib.get("perRegion") == "true":
-        yield 'cannot be bound to a model with perRegion="true": bind the control that draws the regions'
+    if tag.attrib.get("perRegion") == "true" and not tag.attrib.get("model_regions"):
+        yield (
+            'cannot be bound to a model with perRegion="true" alone: name the bound control that draws the regions, '
+            'such as model_regions="cells"'
+        )
     if tag.attrib.get("value", "").startswith("$"):
         yield f"takes its labels from the task ({tag.attrib['value']}): a model needs them written in the config"
     if not labels:
@@ -305,6 +342,7 @@ def _fingerprint(controls: tuple[Control, ...]) -> str:
             "preset": control.binding.preset,
             "options": sorted(control.binding.options.items()),
             **({"ignored": control.ignored} if control.ignored else {}),
+            **({"regions": control.regions, "about": control.about} if control.regions else {}),
         }
         for control in controls
         if control.binding is not None

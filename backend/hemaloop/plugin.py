@@ -28,7 +28,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from hemaloop.errors import OptionError
+from hemaloop.errors import OptionError, PluginError
 
 Image = NDArray[np.uint8]
 
@@ -273,6 +273,13 @@ class Plugin(ABC):
     @abstractmethod
     def score(self, images: Sequence[Image]) -> list[Scored]:
         """`predict` with the relevance of each image; anything stochastic is seeded from the image's content."""
+
+    def explain(self, image: Image) -> NDArray[np.float32]:  # noqa: ARG002 - for families that can tell
+        """Where on an image the family saw what it says: float32 (H, W) in [0, 1], the most telling place 1.
+
+        All 0 where nothing speaks for it. Raises `NotFitted`, and `PluginError` from families that cannot tell.
+        """
+        raise PluginError(f"model family {self.family!r} does not say where it looked")
 
     @abstractmethod
     def fit(self, train: Sequence[Example], tune: Sequence[Example], progress: Progress) -> FitReport:

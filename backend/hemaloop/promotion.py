@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemaloop.errors import DatasetError
+from hemaloop.evaluation.classification import evaluate_classification
 from hemaloop.evaluation.detection import evaluate_detections
 from hemaloop.measuring import predict, shown
 from hemaloop.plugin import Classification, ClassMap, Detections, Example, Plugin, Prediction
@@ -114,9 +115,10 @@ def measure(
         )
         return Measured("mAP", report.map50, report.figures())
     if isinstance(truths[0], Classification):
-        pairs = zip(cast(Sequence[Classification], truths), cast(Sequence[Classification], found), strict=True)
-        accuracy = float(np.mean([int(t.probabilities.argmax()) == int(f.probabilities.argmax()) for t, f in pairs]))
-        return Measured("accuracy", accuracy, {"accuracy": accuracy})
+        classes = evaluate_classification(
+            cast(Sequence[Classification], truths), cast(Sequence[Classification], found), labels
+        )
+        return Measured("accuracy", classes.accuracy, classes.figures())
     overlap = _mean_iou(cast(Sequence[ClassMap], truths), cast(Sequence[ClassMap], found), len(labels))
     return Measured("mean IoU", overlap, {"mean_iou": overlap} if math.isfinite(overlap) else {})
 

@@ -10,18 +10,18 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hemaloop import results
+from hemaloop import regions, results
 from hemaloop.config import Settings
 from hemaloop.errors import HemaloopError, ImageError, InferenceError
 from hemaloop.images import ImageLoader, LoadedImage
 from hemaloop.labelconfig import Control, LabelConfig
-from hemaloop.plugin import Plugin, Scored
+from hemaloop.plugin import Detections, Image, Plugin, Scored
 from hemaloop.projects import LiveModel, Part, load_part
 
 _FETCHERS = 4
@@ -103,7 +103,10 @@ class Scorer:
         for control, part in parts:
             plugin = self._models.get(project, label_config, control, part, self._device)
             self._fetch(project, control, works)
-            _run(plugin, control, part, works)
+            if control.regions is None:
+                _run(plugin, control, part, works)
+            else:
+                _run_on_regions(plugin, control, part, works)
         return [_finish(work, live.version, label_config) for work in works]
 
     def _fetch(self, project: str, control: Control, works: Sequence[_Work]) -> None:
@@ -171,8 +174,9 @@ def label_studio_auth(settings: Settings) -> Callable[[], Mapping[str, str]]:
 
 
 def _servable(label_config: LabelConfig, live: LiveModel) -> list[tuple[Control, Part]]:
-    """Controls that have a model to run, in the order of the config."""
-    parts = [(control, live.parts.get(control.name)) for control in label_config.bound]
+    """Controls that have a model to run, in the order of the config, those about regions after those that draw them."""
+    in_order = sorted(label_config.bound, key=lambda control: control.regions is not None)
+    parts = [(control, live.parts.get(control.name)) for control in in_order]
     return [(control, part) for control, part in parts if part is not None and part.directory is not None]
 
 
@@ -207,11 +211,47 @@ def _run(plugin: Plugin, control: Control, part: Part, works: Sequence[_Work]) -
     for work, image, one in zip(ready, images, scored, strict=True):
         work.seconds["model"] += each
         if one is not None:
-            work.answers.append(results.Answer(control, one, part.labels, image.width, image.height))
+            heat = _heat(plugin, image) if control.heat is not None else None
+            work.answers.append(results.Answer(control, one, part.labels, image.width, image.height, heat=heat))
+
+
+def _heat(plugin: Plugin, image: LoadedImage) -> NDArray[np.float32] | None:
+    """Where the class was seen; a family that cannot tell, or fails to, takes no prediction along."""
+    try:
+        return plugin.explain(image.pixels)
+    except Exception:  # noqa: BLE001 - foreign code, and only a picture beside the answer
+        return None
+
+
+def _run_on_regions(plugin: Plugin, control: Control, part: Part, works: Sequence[_Work]) -> None:
+    """Add to each task what this control's model says about the regions that another control's has just found."""
+    for work in works:
+        place = next((i for i, one in enumerate(work.answers) if one.control.name == control.regions), None)
+        if work.error or place is None:
+            continue
+        began = time.perf_counter()
+        source = work.answers[place]
+        found = source.scored.prediction
+        if not isinstance(found, Detections):
+            continue
+        image = work.images[image_address(work.task, control)].pixels
+        chosen = regions.asked_about(found, source.labels, source.control, control)
+        try:
+            scored = _answers(plugin, [regions.cut(image, found.boxes[index]) for index in chosen])
+        except Exception as error:  # noqa: BLE001 - foreign code; the other tasks get their predictions
+            work.error = f"model {plugin.family} failed on {_name(work.task)}: {type(error).__name__}: {error}"
+            continue
+        said = results.RegionAnswer(control, dict(zip(chosen, scored, strict=True)), part.labels)
+        work.answers[place] = replace(source, about=(*source.about, said))
+        work.seconds["model"] += time.perf_counter() - began
 
 
 def _scored(plugin: Plugin, images: Sequence[LoadedImage]) -> list[Scored]:
-    scored = plugin.score([image.pixels for image in images])
+    return _answers(plugin, [image.pixels for image in images])
+
+
+def _answers(plugin: Plugin, images: Sequence[Image]) -> list[Scored]:
+    scored = plugin.score(images) if images else []
     if len(scored) != len(images):
         raise InferenceError(f"{plugin.family}: found {len(scored)} answers for {len(images)} images")
     return scored
@@ -235,7 +275,7 @@ def _finish(work: _Work, version: str, label_config: LabelConfig) -> TaskScore:
             prediction = results.task_prediction(work.answers, version)
             faults = results.validate(prediction, label_config)
             if not faults:
-                relevance = results.merge_relevance([answer.scored.relevance for answer in work.answers])
+                relevance = results.relevance_of(work.answers)
                 work.seconds["result"] += time.perf_counter() - began
                 return TaskScore(
                     work.task.id,

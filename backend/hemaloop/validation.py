@@ -33,16 +33,20 @@ def validate(prediction: object, label_config: LabelConfig) -> list[str]:
     ids: set[tuple[str, str]] = set()
     for index, region in enumerate(result):
         faults += [f"region {index}: {fault}" for fault in _region_faults(region, controls, ids)]
-    return faults or [fault for control in label_config.bound for fault in _mark_faults(result, control)]
+    if faults:
+        return faults
+    return [fault for control in label_config.bound for fault in _mark_faults(result, control, label_config)]
 
 
-def _mark_faults(result: list[dict[str, Any]], control: Control) -> Iterator[str]:
-    """A mark is drawn in the place of the region that it shares its id with, so it must be the same place."""
-    if control.review is None:
-        return
+def _mark_faults(result: list[dict[str, Any]], control: Control, label_config: LabelConfig) -> Iterator[str]:
+    """A mark, or a choice about a region, is drawn in the place of the region that it shares its id with, so it must be
+    the same place."""
+    about = {one.name for one in label_config.bound if one.regions == control.name}
+    if control.review is not None:
+        about.add(control.review.name)
     places = {region["id"]: _place(region) for region in result if region["from_name"] == control.name}
     for index, region in enumerate(result):
-        if region["from_name"] != control.review.name:
+        if region["from_name"] not in about:
             continue
         if region["id"] not in places:
             yield f"region {index}: id: {region['id']!r} marks no region of {control.name!r}"

@@ -128,7 +128,7 @@ def test_nested_choices_and_unbound_controls_are_read_in_order() -> None:
         (config('<Polygon name="p" toName="image" model_family="f"/>'), "cannot be bound to a model: found <Polygon>"),
         (
             config('<Choices name="c" toName="image" perRegion="true" model_family="f"><Choice value="a"/></Choices>'),
-            "bind the control that draws the regions",
+            "name the bound control that draws the regions",
         ),
         (bound().replace('value="$image"', 'value="image"'), "value='image'>: expected the task's field"),
         (bound().replace("<Image", "<Text"), "which is <Text>: expected <Image>"),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from defusedxml import ElementTree
 from label_studio_sdk.label_interface import LabelInterface
 
 from hemaloop import projects, registry, results
 from hemaloop.labelconfig import Control, LabelConfig, parse_label_config
-from hemaloop.plugin import Detections, ReviewMark, Scored
+from hemaloop.plugin import Classification, Detections, ReviewMark, Scored
 from hemaloop.project_setup import shipped_config
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "labeling_configs").glob("*.xml"))
@@ -28,10 +29,9 @@ def config(xml: str) -> LabelConfig:
     return parse_label_config(xml)
 
 
-@pytest.fixture
-def control(config: LabelConfig) -> Control:
-    (only,) = config.require_bound()
-    return only
+def boxes_of(config: LabelConfig) -> Control | None:
+    """The bound control that draws boxes, if it has one."""
+    return next((control for control in config.bound if control.kind == "rectanglelabels"), None)
 
 
 def test_label_studio_accepts_it_and_finds_the_same_labels(xml: str, config: LabelConfig) -> None:
@@ -41,14 +41,18 @@ def test_label_studio_accepts_it_and_finds_the_same_labels(xml: str, config: Lab
         assert tuple(interface.get_control(control.name).labels) == control.labels
 
 
-def test_its_family_serves_it_with_the_labels_of_its_preset(config: LabelConfig, control: Control) -> None:
+def test_its_families_serve_it_with_the_labels_of_their_presets(config: LabelConfig) -> None:
     assert projects.faults(config) == []
-    assert control.binding is not None
-    assert control.binding.preset is not None
-    assert control.model_labels == registry.find(control.binding.family).presets[control.binding.preset].labels
+    for control in config.require_bound():
+        assert control.binding is not None
+        assert control.binding.preset is not None
+        assert control.model_labels == registry.find(control.binding.family).presets[control.binding.preset].labels
 
 
-def test_a_mark_for_any_reason_is_valid_and_red(xml: str, config: LabelConfig, control: Control) -> None:
+def test_a_mark_for_any_reason_is_valid_and_red(xml: str, config: LabelConfig) -> None:
+    control = boxes_of(config)
+    if control is None:
+        return
     found = Detections.truth([[1, 2, 30, 40], [3, 4, 50, 60]], [0, 1])
     marks = (ReviewMark(0, "uncertain box; maybe rare: Teardrop (35%)"), ReviewMark(1, "something else"))
     answer = results.Answer(control, Scored(found, 1.0, marks), control.model_labels, 64, 64)
@@ -56,8 +60,36 @@ def test_a_mark_for_any_reason_is_valid_and_red(xml: str, config: LabelConfig, c
     assert [region["type"] for region in prediction["result"]] == ["taxonomy", "rectanglelabels"] * 2
     assert results.validate(prediction, config) == []
     assert LabelInterface(xml).validate_prediction(prediction, return_errors=True) == []
-    colours = {tag.attrib["color"] for tag in ElementTree.fromstring(xml).iter("Choice")}
-    assert colours == {RED}
+    marks = [choice for tag in ElementTree.fromstring(xml).iter("Taxonomy") for choice in tag.iter("Choice")]
+    assert {choice.attrib["color"] for choice in marks} == {RED}
+
+
+@pytest.mark.parametrize("name", ["all_hem", "all_hem_smear"])
+def test_a_diagnosis_is_a_valid_prediction(name: str) -> None:
+    xml = shipped_config(name)
+    config = parse_label_config(xml)
+    control = config.control("diagnosis")
+    said = Scored(Classification(np.array([0.9, 0.1], np.float32)), 1.0, (ReviewMark(0, "members disagree (…)"),))
+    boxes = boxes_of(config)
+    if boxes is None:
+        answer = results.Answer(control, said, control.model_labels, 64, 64)
+    else:
+        about = results.RegionAnswer(control, {0: said}, control.model_labels)
+        cell = Scored(Detections.truth([[1, 2, 30, 40]], [1]), 1.0)
+        answer = results.Answer(boxes, cell, boxes.model_labels, 64, 64, (about,))
+    prediction = results.task_prediction([answer], "v")
+    assert prediction["result"][-1]["value"]["choices"] == ["ALL"]
+    assert results.validate(prediction, config) == []
+    assert LabelInterface(xml).validate_prediction(prediction, return_errors=True) == []
+
+
+@pytest.mark.parametrize("name", ["all_hem", "all_hem_smear"])
+def test_every_diagnosis_has_a_key_and_says_what_it_means(name: str) -> None:
+    tree = ElementTree.fromstring(shipped_config(name))
+    choices = [choice for tag in tree.iter("Choices") for choice in tag.iter("Choice")]
+    keys = [tag.attrib["hotkey"] for tag in (*tree.iter("Label"), *choices)]
+    assert len(set(keys)) == len(keys)
+    assert all(choice.attrib.get("hint") for choice in choices)
 
 
 def test_every_label_has_a_key_and_a_colour_of_its_own_and_says_what_it_means(xml: str) -> None:

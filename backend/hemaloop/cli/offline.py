@@ -10,7 +10,10 @@ import typer
 if TYPE_CHECKING:
     from hemaloop.formats import PointRules
 
-_FORMATS = "a Pascal VOC or YOLO folder, a COCO .json file, Label Studio's JSON export, or a folder of points on cells"
+_FORMATS = (
+    "a Pascal VOC or YOLO folder, a COCO .json file, Label Studio's JSON export, a folder of points on cells, or, for "
+    "a model of classes, C-NMC, ALL-IDB2 or a folder a class"
+)
 _MODEL = "A folder that [bold]hemaloop train[/] wrote, or [bold]starter:cbc[/] for the weights that come with hemaloop."
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help=f"Labelled images: {_FORMATS}.", show_default=False)]
@@ -122,7 +125,10 @@ def evaluate(
 
     Prints average precision of each class (how well boxes are found), its
     mean beside COCO's two figures, and the number of cells counted against
-    the truth. Writes evaluation.json and precision_recall.png.
+    the truth. Writes evaluation.json and precision_recall.png. For a model of
+    classes: precision, recall, F1 and specificity of each class, the area
+    under its ROC curve and the calibration error; writes evaluation.json,
+    roc.png, reliability.png and confusion.png.
 
     Example: [bold]hemaloop evaluate my-model cbc/Testing[/]
     """
@@ -147,20 +153,24 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("predictions"),
     pictures: Annotated[bool, typer.Option(help="Also draw the boxes on a copy of each image.")] = True,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Of a class, also show where each image was seen to be of it.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
-    """Find the cells on images.
+    """Find the cells on images, or say what the cell of each image is.
 
     Writes boxes.csv (a line a cell), counts.csv (a line an image),
     predictions.json (everything) and, in pictures/, each image with its
-    boxes; cells worth a second look are dashed. An image that cannot be
-    read is named and skipped.
+    boxes; cells worth a second look are dashed. A model of classes writes
+    classes.csv (a line an image) in their place, and heat maps in
+    explanations/. An image that cannot be read is named and skipped.
 
     Example: [bold]hemaloop predict starter:cbc my-smears/ --out results[/]
     """
     from hemaloop.cli.offline_prediction import run
 
-    run(model, images, out, pictures=pictures, device=device)
+    run(model, images, out, pictures=pictures, device=device, explain=explain)
 
 
 def describe(

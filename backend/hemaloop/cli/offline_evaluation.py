@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from hemaloop.cli import offline_classes
 from hemaloop.cli.offline_data import (
     for_testing,
     load,
@@ -22,11 +23,12 @@ from hemaloop.cli.offline_data import (
 from hemaloop.cli.watching import Watch
 from hemaloop.describe import suspects
 from hemaloop.drawing import curves_figure, save_figure
+from hemaloop.evaluation.classification import ClassificationReport
 from hemaloop.evaluation.detection import DetectionReport
 from hemaloop.formats import Examples, Item, PointRules
 from hemaloop.measuring import detection_report
 from hemaloop.model_folder import Opened, open_model
-from hemaloop.plugin import Plugin, Progress
+from hemaloop.plugin import Classification, Plugin, Progress
 
 
 def run(
@@ -39,13 +41,15 @@ def run(
     device: str,
     rules: PointRules | None = None,
     test: float = 0.0,
-) -> DetectionReport:
+) -> DetectionReport | ClassificationReport:
     """Measure a model; on the screen, and as evaluation.json and precision_recall.png in `out`.
 
     test: share of the images that is measured on, as `for_testing` has it.
     """
     console = Console()
     opened = open_model(model, device)
+    if opened.plugin.produces is Classification:
+        return offline_classes.evaluate(opened, model, data, out, renamed=renamed, test=test)
     require_detections(type(opened.plugin))
     dataset = for_testing(load(data, images, renamed, rules), test)
     findings = {

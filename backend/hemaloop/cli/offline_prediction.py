@@ -8,24 +8,31 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from hemaloop.cli import offline_classes
 from hemaloop.cli.offline_data import require_detections, show_findings
 from hemaloop.cli.watching import Watch
 from hemaloop.detection_files import Found, write_boxes_csv, write_counts_csv, write_json, write_picture
-from hemaloop.errors import DatasetError, ImageError
+from hemaloop.errors import DatasetError, ImageError, PluginError
 from hemaloop.formats.items import IMAGE_SUFFIXES, load_picture
 from hemaloop.images import LoadedImage
 from hemaloop.measuring import BATCH, boxes_of
 from hemaloop.model_folder import open_model
-from hemaloop.plugin import Plugin, Progress
+from hemaloop.plugin import Classification, Plugin, Progress
 
 
-def run(model: str, images: Sequence[Path], out: Path, *, pictures: bool, device: str) -> list[Found]:
+def run(
+    model: str, images: Sequence[Path], out: Path, *, pictures: bool, device: str, explain: bool = False
+) -> list[Found] | list[offline_classes.Said]:
     """Find the cells on images; results go into `out`. Raises `DatasetError` where no image can be read."""
     console = Console()
     files = list(named_images(images))
     if not files:
         raise DatasetError(f"{', '.join(map(str, images))}: no image file; expected {', '.join(IMAGE_SUFFIXES)}")
     opened = open_model(model, device)
+    if opened.plugin.produces is Classification:
+        return offline_classes.predict(opened, files, out, explain=explain)
+    if explain:
+        raise PluginError(f"--explain: model family {opened.plugin.family!r} does not say where it looked")
     require_detections(type(opened.plugin))
     (out / "pictures" if pictures else out).mkdir(parents=True, exist_ok=True)
     faults: dict[str, str] = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from hemaloop import registry
+from hemaloop.cli import offline_classes
 from hemaloop.cli.offline_data import (
     for_learning,
     load,
@@ -23,12 +24,13 @@ from hemaloop.cli.offline_evaluation import as_json, measure, show
 from hemaloop.cli.watching import Watch
 from hemaloop.describe import suspects
 from hemaloop.errors import DatasetError
+from hemaloop.evaluation.classification import ClassificationReport
 from hemaloop.evaluation.detection import DetectionReport
 from hemaloop.formats import Dataset, Item, PointRules
 from hemaloop.formats.items import Examples
 from hemaloop.manifest import Manifest, finite
 from hemaloop.model_folder import preset_of, write_model
-from hemaloop.plugin import FitReport
+from hemaloop.plugin import Classification, FitReport
 from hemaloop.store import MANIFEST
 
 
@@ -56,7 +58,7 @@ class Order:
     overwrite: bool = False
 
 
-def run(order: Order) -> DetectionReport:
+def run(order: Order) -> DetectionReport | ClassificationReport:
     """Train, measure on the images kept back, and write the model folder.
 
     Raises `DatasetError` where nothing can be learned, `OptionError`, `TrainingDiverged`, `Cancelled`; then nothing is
@@ -64,6 +66,8 @@ def run(order: Order) -> DetectionReport:
     """
     console = Console()
     family = registry.find(order.family)
+    if family.produces is Classification:
+        return offline_classes.train(order, family)
     require_detections(family)
     preset = preset_of(family, order.preset) if order.preset else None
     options = {**(preset.options if preset else {}), **(order.options or {})}

@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from hemaloop.errors import DatasetError, NotFitted, StoreError
 from hemaloop.plugin import (
+    Classification,
     Detections,
     Example,
     FitReport,
@@ -150,6 +151,69 @@ class Stub(Plugin):
             raise StoreError(f"stub: found labels {list(known)}, expected {list(self.labels)}")
         rows = [[np.nan if value is None else value for value in known[label]] for label in self.labels]
         self._means = np.asarray(rows, np.float32)
+
+    def unload(self) -> None:
+        self._means = None
+
+
+class Tone(Plugin):
+    """Whole images by how much red is in them, each named after the class whose mean is nearest."""
+
+    family = "tone"
+    version = "1"
+    description = "images by mean redness, for tests"
+    produces = Classification
+    Options = PluginOptions
+    presets: ClassVar = {
+        "shades": Preset("bright and dim images", ("bright", "dim")),
+        "lit": Preset("the same with a starter", ("bright", "dim"), starter=Path(__file__).parent / "starter_tone"),
+    }
+    _means: NDArray[np.float64] | None = None
+
+    @property
+    def fitted(self) -> bool:
+        return self._means is not None
+
+    def predict(self, images: Sequence[Image]) -> list[Prediction]:
+        return [scored.prediction for scored in self.score(images)]
+
+    def score(self, images: Sequence[Image]) -> list[Scored]:
+        if self._means is None:
+            raise NotFitted("tone: found no model, expected fit or load before")
+        found = []
+        for image in images:
+            near = np.exp(-np.abs(self._means - image[..., 0].mean()) / 20)
+            shares = ((near + 1e-6) / (near + 1e-6).sum()).astype(np.float32)
+            found.append(Scored(Classification(shares), float(1 - shares.max())))
+        return found
+
+    def explain(self, image: Image) -> NDArray[np.float32]:
+        return (image.max(axis=2) / np.float32(255)).astype(np.float32)
+
+    def fit(self, train: Sequence[Example], tune: Sequence[Example], progress: Progress) -> FitReport:
+        if not len(train):
+            raise DatasetError("tone: found 0 examples, expected one or more; annotate a task first")
+        classes = np.array([example.truth.probabilities.argmax() for example in train])
+        shades = np.array([example.image[..., 0].mean() for example in train])
+        far = 1e9
+        labels = range(len(self.labels))
+        self._means = np.array([shades[classes == i].mean() if (classes == i).any() else far for i in labels])
+        progress.report(1, 1, "mean redness", {"loss": 0.0})
+        return FitReport(({"loss": 0.0},), {}, (), 0.0)
+
+    def save(self, directory: Path) -> None:
+        if self._means is None:
+            raise NotFitted("tone: nothing to save, expected fit or load before")
+        (directory / "tone.json").write_text(json.dumps({"labels": self.labels, "means": self._means.tolist()}))
+
+    def load(self, directory: Path) -> None:
+        try:
+            content = json.loads((directory / "tone.json").read_text())
+        except OSError as error:
+            raise StoreError(f"tone: {directory} cannot be read ({error}), expected tone.json") from error
+        if tuple(content["labels"]) != self.labels:
+            raise StoreError(f"tone: found labels {content['labels']}, expected {list(self.labels)}")
+        self._means = np.array(content["means"])
 
     def unload(self) -> None:
         self._means = None
