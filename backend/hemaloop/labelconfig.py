@@ -26,6 +26,11 @@ they are about: those boxes, cut out, are what the family is asked about and lea
 A taxonomy with `model_review` marks the regions of the bound control that it names, where the model asks for a second
 look: with the choice whose `model_label`, or own name, is how the reason begins, and with the one whose `model_label`
 is empty for any other reason. A marked region takes the choice's colour; its marks are never truth.
+
+    <TextArea name="measured" toName="image" editable="false" model_measurements="cells"/>
+
+A text area with `model_measurements` shows what the model of the control that it names measured on the image, such as
+the number of cells. It is never truth.
 """
 
 from __future__ import annotations
@@ -56,6 +61,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
 MAX_BYTES = 2**20
 _LABEL_TAGS = frozenset({"Label", "Choice"})
 _REVIEW = "model_review"
+_MEASUREMENTS = "model_measurements"
 _IGNORE = "model_ignore"
 _IN_THE_IMAGE = frozenset({"rectanglelabels", "brushlabels"})
 
@@ -69,6 +75,7 @@ class Control:
     per_region: a choice made about each region, not about the image. ignored: labels of regions that are neither an
     object nor background. review: the control that marks its regions, None where there is none. about: labels of the
     regions that a choice about each region is for, all if empty. heat: the control that shows where its class was seen.
+    measured: the name of the text area that shows what its model measured, None where there is none.
     """
 
     name: str
@@ -83,6 +90,7 @@ class Control:
     review: ReviewControl | None = None
     about: tuple[str, ...] = ()
     heat: HeatControl | None = None
+    measured: str | None = None
 
     @property
     def regions(self) -> str | None:
@@ -158,6 +166,7 @@ def _read(xml: str) -> LabelConfig:
     controls = _with_heat(tags, controls, faults)
     for control in controls:
         faults += [f"control {control.name!r} {fault}" for fault in regions_faults(control, controls)]
+    controls = _with_measurements(tags, controls, faults)
     names = [control.name for control in controls]
     faults += [f"control name {name!r} occurs more than once" for name in _repeated(names)]
     if faults:
@@ -194,7 +203,8 @@ def _control(tag: Element, objects: Mapping[str, Element], faults: list[str]) ->
     if not name:
         found.append("has no name attribute")
     labels, label_map, ignored = _labels(tag, found)
-    binding = None if _REVIEW in attributes or EXPLAINS in attributes else read_binding(attributes, found)
+    serves_another = any(name in attributes for name in (_REVIEW, EXPLAINS, _MEASUREMENTS))
+    binding = None if serves_another else read_binding(attributes, found)
     to_name = attributes.get("toName", "").strip()
     data_key = _field(objects[to_name]) if to_name in objects else ""
     if binding is not None:
@@ -232,6 +242,27 @@ def _with_heat(tags: list[Element], controls: tuple[Control, ...], faults: list[
         if not found:
             shown[tag.attrib[EXPLAINS].strip()] = HeatControl(control.name, control.labels[0])
     return tuple(replace(control, heat=shown.get(control.name)) for control in controls)
+
+
+def _with_measurements(tags: list[Element], controls: tuple[Control, ...], faults: list[str]) -> tuple[Control, ...]:
+    """The controls, each with the text area that shows what its model measured."""
+    measured: dict[str, str] = {}
+    bound = [control.name for control in controls if control.binding is not None]
+    for tag, control in zip(tags, controls, strict=True):
+        if _MEASUREMENTS not in tag.attrib:
+            continue
+        where, named = f"<{tag.tag} name={control.name!r}>", tag.attrib[_MEASUREMENTS].strip()
+        if named not in bound:
+            known = ", ".join(map(repr, bound)) or "none"
+            faults.append(
+                f"{where} has {_MEASUREMENTS}={named!r}: expected the name of a bound control; bound: {known}"
+            )
+        if tag.tag != "TextArea" or control.per_region:
+            faults.append(f"{where} has {_MEASUREMENTS}: expected a <TextArea> about the image, without perRegion")
+        if named in measured:
+            faults.append(f"{where} shows what {measured[named]!r} shows already")
+        measured[named] = control.name
+    return tuple(replace(control, measured=measured.get(control.name)) for control in controls)
 
 
 def _review_faults(tag: Element, control: Control, bound: Mapping[str, Control]) -> Iterator[str]:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from hemaloop.errors import PluginError
 from hemaloop.evaluation.detection import DetectionReport, evaluate_detections
+from hemaloop.evaluation.segmentation import SegmentationReport, evaluate_maps, known_pixels
 from hemaloop.formats import Examples
-from hemaloop.plugin import Detections, Example, Image, Plugin, Prediction, Progress, Silent
+from hemaloop.plugin import ClassMap, Detections, Example, Image, Plugin, Prediction, Progress, Silent
 
 BATCH = 8
 """Images decoded and predicted at a time."""
@@ -42,6 +43,26 @@ def detection_report(
     ignored = [item.ignore for item in examples.items]
     visible = boxes_of(shown(plugin, found))
     return evaluate_detections(examples.truths(), found, plugin.labels, shown=visible, ignored=ignored, coco=coco)
+
+
+def map_report(plugin: Plugin, examples: Examples, progress: Progress, message: str) -> SegmentationReport:
+    """Every figure of a family of masks, cell counts among them where the family knows cells."""
+    truths = [item.class_map(examples.labels) for item in examples.items]
+    found = maps_of(predict(plugin, examples, progress, message))
+    known = [known_pixels(truth.labels.shape, item.ignore) for truth, item in zip(truths, examples.items, strict=True)]
+    wanted, seen = ([plugin.cells(one) for one in some] for some in (truths, found))
+    counts = None
+    if all(cells is not None for cells in (*wanted, *seen)):
+        counts = [len(cells or ()) for cells in wanted], [len(cells or ()) for cells in seen]
+    return evaluate_maps(truths, found, plugin.labels, known=known, counts=counts)
+
+
+def maps_of(predictions: Sequence[Prediction]) -> list[ClassMap]:
+    """The predictions of a family that says it produces masks. Raises `PluginError` where one is something else."""
+    found = [prediction for prediction in predictions if isinstance(prediction, ClassMap)]
+    if len(found) != len(predictions):
+        raise PluginError("a prediction is not a ClassMap, although the family says so; report it to its author")
+    return found
 
 
 def boxes_of(predictions: Sequence[Prediction]) -> list[Detections]:

@@ -89,6 +89,18 @@ class ReviewMark:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundCell:
+    """One cell of a prediction that is not made of boxes.
+
+    outline: float32 (P, 2), x and y in px, a closed polygon. measures: finite numbers by name; the name ends in its
+    unit (`area_px`), a share has none. Cells may lie on one another.
+    """
+
+    outline: NDArray[np.float32]
+    measures: Mapping[str, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """A prediction and how much its image is worth labelling.
@@ -97,6 +109,7 @@ class Scored:
     review: the objects that a person should look at. parts: what the relevance is made of, by name.
     features: float32 (F,), finite, what the image looks like to the model, so that images which look alike lie close
     (Euclidean); None where a family has none. Whoever spreads over a pool needs them.
+    measurements: finite numbers about the image that an annotator should see, by name with unit, such as `cells`.
     """
 
     prediction: Prediction
@@ -104,6 +117,7 @@ class Scored:
     review: tuple[ReviewMark, ...] = ()
     parts: Mapping[str, float] = field(default_factory=dict)
     features: NDArray[np.float32] | None = None
+    measurements: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +283,13 @@ class Plugin(ABC):
         Whoever needs both asks the model once. A family that overrides `predict_unfiltered` overrides this too.
         """
         return prediction
+
+    def cells(self, prediction: Prediction) -> tuple[FoundCell, ...] | None:  # noqa: ARG002 - for those that have cells
+        """The individual cells of a prediction or a truth of this family, for counts and sizes.
+
+        None where a family's predictions have no cells but boxes, or none at all.
+        """
+        return None
 
     @abstractmethod
     def score(self, images: Sequence[Image]) -> list[Scored]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hemaloop.errors import DatasetError
 from hemaloop.evaluation.classification import evaluate_classification
 from hemaloop.evaluation.detection import evaluate_detections
+from hemaloop.evaluation.segmentation import evaluate_maps, known_pixels
 from hemaloop.measuring import predict, shown
 from hemaloop.plugin import Classification, ClassMap, Detections, Example, Plugin, Prediction
 
@@ -100,7 +101,8 @@ def measure(
     visible: what annotators get to see of `found`, for the counts of cells; all of it if None.
     ignored: regions (K, 4) px of each image in which boxes are neither right nor wrong.
 
-    Boxes: mAP at IoU 0.5. Classes: accuracy. Class maps: mean intersection over union of the classes present.
+    Boxes: mAP at IoU 0.5. Classes: accuracy. Class maps: mean over the classes present of
+    intersection over union, pooled over all images.
     """
     if not truths:
         raise DatasetError("gate: found no image, expected at least one")
@@ -119,19 +121,12 @@ def measure(
             cast(Sequence[Classification], truths), cast(Sequence[Classification], found), labels
         )
         return Measured("accuracy", classes.accuracy, classes.figures())
-    overlap = _mean_iou(cast(Sequence[ClassMap], truths), cast(Sequence[ClassMap], found), len(labels))
-    return Measured("mean IoU", overlap, {"mean_iou": overlap} if math.isfinite(overlap) else {})
-
-
-def _mean_iou(truths: Sequence[ClassMap], found: Sequence[ClassMap], classes: int) -> float:
-    both, either = np.zeros(classes), np.zeros(classes)
-    for truth, one in zip(truths, found, strict=True):
-        for value in range(1, classes + 1):
-            t, f = truth.labels == value, one.labels == value  # (H, W)
-            both[value - 1] += (t & f).sum()
-            either[value - 1] += (t | f).sum()
-    present = either > 0
-    return float((both[present] / either[present]).mean()) if present.any() else math.nan
+    maps = cast(Sequence[ClassMap], truths)
+    known = None
+    if ignored is not None:
+        known = [known_pixels(one.labels.shape, regions) for one, regions in zip(maps, ignored, strict=True)]
+    masks = evaluate_maps(maps, cast(Sequence[ClassMap], found), labels, known=known)
+    return Measured("mean IoU", masks.mean_iou, masks.figures())
 
 
 def align(prediction: Prediction, known: Sequence[str], wanted: Sequence[str]) -> Prediction:

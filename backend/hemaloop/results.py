@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -107,8 +107,28 @@ def task_prediction(answers: Sequence[Answer], version: str) -> dict[str, Any]:
         )
     ]
     result += [region for answer in answers for region in _heat(answer)]
+    result += [text for answer in answers for text in measured(answer)]
     score = score_for_label_studio(relevance_of(answers))
     return {"result": result, "score": score, "model_version": version}
+
+
+def measured(answer: Answer) -> list[dict[str, Any]]:
+    """What the model measured on the image, as the text of the config's text area; none where it has none."""
+    found, name = answer.scored.measurements, answer.control.measured
+    if name is None or not found:
+        return []
+    value = {"text": [measurements_text(found)]}
+    area = replace(answer.control, name=name, kind="textarea")
+    return [_complete({"value": value}, area, answer.width, answer.height, 0)]
+
+
+def measurements_text(measurements: Mapping[str, float]) -> str:
+    """Numbers about an image as a line for people: "34 cells; overlap fraction 0.12"."""
+    parts = []
+    for name, value in measurements.items():
+        counted = float(value).is_integer() and name.isalpha()
+        parts.append(f"{value:.0f} {name}" if counted else f"{name} {value:.3g}")
+    return "; ".join(parts)
 
 
 def regions(

@@ -39,7 +39,7 @@ def stained(image: Image, side: float) -> Mask:
     the light round each place, which is uneven on most microscopes.
     """
     green = ndimage.gaussian_filter(image[..., 1].astype(np.float32), side / 39)
-    absorbed = np.log(_light(green, side) / np.maximum(green, 1.0))  # (H, W)
+    absorbed = np.log(light(green, side) / np.maximum(green, 1.0))  # (H, W)
     if absorbed.max() < _FLAT:
         return np.zeros(green.shape, bool)
     # a nucleus is so dark that Otsu's threshold would part it from the red cells, not these from the background
@@ -53,7 +53,7 @@ def stained(image: Image, side: float) -> Mask:
     return np.asarray(ndimage.binary_opening(mask | small[holes], iterations=thin))
 
 
-def _light(green: NDArray[np.float32], side: float) -> NDArray[np.float32]:
+def light(green: NDArray[np.float32], side: float) -> NDArray[np.float32]:
     """Brightness (H, W) of the background as it would be without cells."""
     height, width = green.shape
     size = max(1, round(width * _BLOCK / side)), max(1, round(height * _BLOCK / side))

@@ -103,6 +103,11 @@ def _value_faults(value: Mapping[str, Any], control: Control) -> Iterator[str]:
     elif control.kind == MARK_KIND:
         yield from _path_faults(value.get(control.kind), control)
         return
+    elif control.kind == "textarea":
+        text = value.get("text")
+        if not isinstance(text, list) or not text or not all(isinstance(line, str) and line for line in text):
+            yield f"value.text: found {_shown(text)}, expected a list of lines"
+        return
     elif control.kind != "choices":
         return
     labels = value.get(control.kind)

@@ -13,7 +13,7 @@ from hemaloop.cli.watching import Watch
 from hemaloop.dataset import split_of
 from hemaloop.errors import DatasetError, PluginError
 from hemaloop.formats import Dataset, PointRules, read_dataset
-from hemaloop.plugin import Detections, Plugin
+from hemaloop.plugin import Classification, ClassMap, Detections, Plugin
 
 _SHOWN = 20
 """Lines of one kind of finding on the screen; files hold all of them."""
@@ -67,6 +67,25 @@ def require_detections(family: type[Plugin]) -> None:
     if family.produces is not Detections:
         raise PluginError(
             f"model family {family.family!r} gives {family.produces.__name__}; this command needs one that gives boxes"
+        )
+
+
+def require_regions(family: type[Plugin]) -> None:
+    """Raises `PluginError` for a family whose predictions are neither boxes nor masks."""
+    if family.produces is Classification:
+        raise PluginError(
+            f"model family {family.family!r} gives Classification; this command needs one that gives boxes or masks"
+        )
+
+
+def require_masks(family: type[Plugin], dataset: Dataset) -> None:
+    """Raises `DatasetError` where a family gives masks and an image has boxes only."""
+    bare = [item.path.name for item in dataset.items if item.mask is None]
+    if family.produces is ClassMap and bare:
+        raise DatasetError(
+            f"data set {dataset.path} ({dataset.format}): {len(bare)} image(s) have boxes but no mask, such as "
+            f"{bare[0]}; model family {family.family!r} learns from masks: a folder with images/ and masks/*.png, or "
+            "Label Studio's export of a project with brush labels"
         )
 
 

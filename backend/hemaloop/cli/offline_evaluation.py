@@ -15,8 +15,9 @@ from hemaloop.cli import offline_classes
 from hemaloop.cli.offline_data import (
     for_testing,
     load,
-    require_detections,
     require_labels,
+    require_masks,
+    require_regions,
     show_findings,
     show_notes,
 )
@@ -25,10 +26,14 @@ from hemaloop.describe import suspects
 from hemaloop.drawing import curves_figure, save_figure
 from hemaloop.evaluation.classification import ClassificationReport
 from hemaloop.evaluation.detection import DetectionReport
+from hemaloop.evaluation.segmentation import SegmentationReport, known_pixels
 from hemaloop.formats import Examples, Item, PointRules
-from hemaloop.measuring import detection_report
+from hemaloop.map_drawing import draw_map_errors
+from hemaloop.measuring import detection_report, map_report, maps_of
 from hemaloop.model_folder import Opened, open_model
-from hemaloop.plugin import Classification, Plugin, Progress
+from hemaloop.plugin import Classification, ClassMap, Plugin, Progress
+
+Report = DetectionReport | SegmentationReport
 
 
 def run(
@@ -41,8 +46,8 @@ def run(
     device: str,
     rules: PointRules | None = None,
     test: float = 0.0,
-) -> DetectionReport | ClassificationReport:
-    """Measure a model; on the screen, and as evaluation.json and precision_recall.png in `out`.
+) -> Report | ClassificationReport:
+    """Measure a model; on the screen, and as evaluation.json in `out`, beside curves (boxes) or errors drawn (masks).
 
     test: share of the images that is measured on, as `for_testing` has it.
     """
@@ -50,11 +55,13 @@ def run(
     opened = open_model(model, device)
     if opened.plugin.produces is Classification:
         return offline_classes.evaluate(opened, model, data, out, renamed=renamed, test=test)
-    require_detections(type(opened.plugin))
+    require_regions(type(opened.plugin))
     dataset = for_testing(load(data, images, renamed, rules), test)
+    require_masks(type(opened.plugin), dataset)
+    masks = type(opened.plugin).produces is ClassMap
     findings = {
         "images that look unlabelled; each cell found there counts as an error": [
-            str(one) for one in suspects(dataset)
+            str(one) for one in ([] if masks else suspects(dataset))
         ],
         "faults in the files": [str(fault) for fault in dataset.faults],
     }
@@ -72,18 +79,46 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     content = {"model": opened.name, "data": str(data), "images_seen_in_training": seen, **as_json(report)}
     (out / "evaluation.json").write_text(json.dumps(content, indent=1, allow_nan=False), "utf-8")
-    save_figure(curves_figure(report), out / "precision_recall.png")
-    console.print(f"figures and curves: {out}", markup=False, highlight=False)
+    if isinstance(report, DetectionReport):
+        save_figure(curves_figure(report), out / "precision_recall.png")
+    else:
+        with Watch("drawing errors") as watch:
+            draw_errors(opened.plugin, dataset.items, out / "errors", watch)
+    console.print(f"figures and pictures: {out}", markup=False, highlight=False)
     return report
 
 
-def measure(plugin: Plugin, items: Sequence[Item], progress: Progress, *, coco: bool = True) -> DetectionReport:
+def measure(plugin: Plugin, items: Sequence[Item], progress: Progress, *, coco: bool = True) -> Report:
     """Every figure of a plugin on these items."""
+    if plugin.produces is ClassMap:
+        return map_report(plugin, Examples(items, plugin.labels, ClassMap), progress, "images")
     return detection_report(plugin, Examples(items, plugin.labels), progress, "images", coco=coco)
 
 
-def as_json(report: DetectionReport) -> dict[str, Any]:
+def draw_errors(plugin: Plugin, items: Sequence[Item], folder: Path, progress: Progress) -> None:
+    """Each image under its prediction, with what is wrong in another colour."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, item in enumerate(items):
+        progress.report(index, len(items), "images")
+        image = item.image()
+        [found] = maps_of(plugin.predict([image]))
+        truth = item.class_map(plugin.labels)
+        known = known_pixels(truth.labels.shape, item.ignore)
+        draw_map_errors(image, truth, found, known, plugin.labels).save(folder / f"{item.path.stem}.png")
+
+
+def as_json(report: Report) -> dict[str, Any]:
     """All figures by name, and the curves, for programs."""
+    if isinstance(report, SegmentationReport):
+        columns = [
+            [None if math.isnan(value) else round(value, 4) for value in row] for row in report.per_image.tolist()
+        ]
+        return {
+            "images": len(columns),
+            "figures": report.figures(),
+            "classes": report.classes,
+            "iou_per_image": columns,
+        }
     curves = {
         label: {
             "recall": [round(float(value), 5) for value in curve.recall],
@@ -96,8 +131,38 @@ def as_json(report: DetectionReport) -> dict[str, Any]:
     return {"images": report.images, "figures": report.figures(), "curves": curves}
 
 
-def show(console: Console, name: str, report: DetectionReport) -> None:
+def show(console: Console, name: str, report: Report) -> None:
     """A line a class, and the means."""
+    if isinstance(report, SegmentationReport):
+        _show_maps(console, name, report)
+    else:
+        _show_boxes(console, name, report)
+
+
+def _show_maps(console: Console, name: str, report: SegmentationReport) -> None:
+    table = Table(title=f"{name} on {len(report.per_image)} images", title_justify="left")
+    for column in ("class", "IoU, pooled", "mean an image", "std", "min", "max"):
+        table.add_column(column, justify="left" if column == "class" else "right")
+    for label, one in report.spreads().items():
+        pooled = report.mean_iou_all if label == "mean" else report.pooled[label]
+        if label == "mean":
+            table.add_section()
+        table.add_row(label, *map(_figure, (pooled, one.mean, one.std, one.least, one.largest)))
+    console.print(table)
+    if report.count is not None:
+        count = report.count
+        console.print(
+            f"cells: {count.truth:,} in the truth, {count.found:,} found; an image is off by "
+            f"{count.error_per_image:.2f} ({count.percentage_error:.1f} %) on average",
+            highlight=False,
+        )
+    console.print(
+        "IoU: intersection over union of pixels. Pooled: over all images, so that a tiny overlap weighs little.",
+        style="dim",
+    )
+
+
+def _show_boxes(console: Console, name: str, report: DetectionReport) -> None:
     table = Table(title=f"{name} on {report.images} images", title_justify="left")
     for column in ("class", "AP", "AP, paper's way", "cells in truth", "cells shown", "difference an image"):
         table.add_column(column, justify="left" if column == "class" else "right")

@@ -14,23 +14,23 @@ from hemaloop.cli import offline_classes
 from hemaloop.cli.offline_data import (
     for_learning,
     load,
-    require_detections,
     require_free,
     require_labels,
+    require_masks,
+    require_regions,
     show_findings,
     show_notes,
 )
-from hemaloop.cli.offline_evaluation import as_json, measure, show
+from hemaloop.cli.offline_evaluation import Report, as_json, measure, show
 from hemaloop.cli.watching import Watch
 from hemaloop.describe import suspects
 from hemaloop.errors import DatasetError
 from hemaloop.evaluation.classification import ClassificationReport
-from hemaloop.evaluation.detection import DetectionReport
 from hemaloop.formats import Dataset, Item, PointRules
 from hemaloop.formats.items import Examples
 from hemaloop.manifest import Manifest, finite
 from hemaloop.model_folder import preset_of, write_model
-from hemaloop.plugin import Classification, FitReport
+from hemaloop.plugin import Classification, ClassMap, FitReport
 from hemaloop.store import MANIFEST
 
 
@@ -58,7 +58,7 @@ class Order:
     overwrite: bool = False
 
 
-def run(order: Order) -> DetectionReport | ClassificationReport:
+def run(order: Order) -> Report | ClassificationReport:
     """Train, measure on the images kept back, and write the model folder.
 
     Raises `DatasetError` where nothing can be learned, `OptionError`, `TrainingDiverged`, `Cancelled`; then nothing is
@@ -68,21 +68,22 @@ def run(order: Order) -> DetectionReport | ClassificationReport:
     family = registry.find(order.family)
     if family.produces is Classification:
         return offline_classes.train(order, family)
-    require_detections(family)
+    require_regions(family)
     preset = preset_of(family, order.preset) if order.preset else None
     options = {**(preset.options if preset else {}), **(order.options or {})}
     require_free(order.out, MANIFEST, overwrite=order.overwrite)
     family.parse_options(options)  # before the data are read: a wrong option is told at once
     dataset = for_learning(load(order.data, order.images, order.renamed or {}, order.rules), order.test)
+    require_masks(family, dataset)
     labels = order.labels or (preset.labels if preset else tuple(label for label, n in dataset.counts().items() if n))
     show_notes(console, dataset)
-    _say_what_is_wrong(console, dataset, labels)
+    _say_what_is_wrong(console, dataset, labels, family.produces is not ClassMap)
     require_labels(dataset, labels or dataset.labels)
     train, tune = split(dataset.items, order.tune)
     console.print(f"{len(train)} images to learn from, {len(tune)} kept back to tune and check", highlight=False)
     plugin = family(labels, options, order.device, order.seed)
     with Watch("training") as watch:
-        report = plugin.fit(Examples(train, labels), Examples(tune, labels), watch)
+        report = plugin.fit(Examples(train, labels, family.produces), Examples(tune, labels, family.produces), watch)
     with Watch("checking") as watch:
         figures = measure(plugin, tune, watch)
     _show_fit(console, report, dataset.items)
@@ -114,16 +115,16 @@ def _keys(items: Iterable[Item]) -> tuple[str, ...]:
     return tuple(item.key for item in items)
 
 
-def _say_what_is_wrong(console: Console, dataset: Dataset, labels: Sequence[str]) -> None:
+def _say_what_is_wrong(console: Console, dataset: Dataset, labels: Sequence[str], boxes: bool) -> None:
     counts = dataset.counts()
     findings = {
         "images that look unlabelled; label them or take them out, or their cells may be learned as background": [
-            str(suspect) for suspect in suspects(dataset)
+            str(suspect) for suspect in (suspects(dataset) if boxes else ())
         ],
         "faults in the files": [str(fault) for fault in dataset.faults],
         "classes of the model without an example": [label for label in labels if not counts[label]],
         "classes of the data that the model does not learn": [
-            f"{label}: {count} boxes" for label, count in counts.items() if label not in labels and count
+            f"{label}: {count} regions" for label, count in counts.items() if label not in labels and count
         ],
         "the very same file more than once": [" = ".join(p.name for p in group) for group in dataset.duplicates()],
     }
@@ -143,6 +144,6 @@ def _show_fit(console: Console, report: FitReport, items: Sequence[Item]) -> Non
         console.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-def _files(report: FitReport, figures: DetectionReport) -> dict[str, str]:
+def _files(report: FitReport, figures: Report) -> dict[str, str]:
     content = {"tune": as_json(figures), "fit": dict(report.figures), "epochs": [dict(one) for one in report.epochs]}
     return {"figures.json": json.dumps(content, indent=1)}

@@ -1,4 +1,4 @@
-"""Data sets on disk: Pascal VOC, YOLO, COCO, Label Studio's export and points on cells, read into one shape.
+"""Data sets on disk: Pascal VOC, YOLO, COCO, Label Studio's export, points on cells and masks, read into one shape.
 
     dataset = read_dataset(Path("cbc/Training"))
     for fault in dataset.faults:
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hemaloop.errors import DatasetError
-from hemaloop.formats import coco, label_studio, points, voc, yolo
+from hemaloop.formats import coco, label_studio, masks, points, voc, yolo
 from hemaloop.formats.checking import collect
 from hemaloop.formats.items import Dataset, Examples, Fault, Item, Source, examples
 from hemaloop.formats.points import PointRules
@@ -28,11 +28,13 @@ _READERS: dict[str, Callable[[Path, Path | None], Source]] = {
     "YOLO": yolo.read,
     "COCO": coco.read,
     "Label Studio export": label_studio.read,
+    "masks": masks.read,
 }
 _KNOWN = (
     "a Pascal VOC folder (Images/ and Annotations/*.xml, or both side by side), a YOLO folder (images/, labels/*.txt "
     "and classes.txt or data.yaml), a COCO .json file, Label Studio's JSON export, or a folder of points (Dataset/ and "
-    "Label/*.txt with x, y and class a line, or both side by side with classes.txt)"
+    "Label/*.txt with x, y and class a line, or both side by side with classes.txt), or a folder of "
+    "masks (images/ and masks/*.png)"
 )
 
 
@@ -41,6 +43,7 @@ def detect_format(path: Path) -> str:
     if not path.exists():
         raise DatasetError(f"data set {path}: there is no such file or folder; expected {_KNOWN}")
     modules = (
+        ("masks", masks),
         *(("Pascal VOC", voc), (_POINTS, points), ("YOLO", yolo)),  # points lie beside images as some YOLO files do
         *(("COCO", coco), ("Label Studio export", label_studio)),
     )

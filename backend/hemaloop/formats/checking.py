@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from hemaloop.errors import ImageError
-from hemaloop.formats.items import Corners, Dataset, Fault, Item, Raw, Source, load_picture
+from hemaloop.errors import DatasetError, ImageError
+from hemaloop.formats.items import UNKNOWN, Corners, Dataset, Fault, Item, Raw, Source, load_picture
 from hemaloop.images import LoadedImage
 from hemaloop.plugin import Progress, Silent
 
@@ -28,7 +29,8 @@ def collect(path: Path, name: str, source: Source, progress: Progress | None = N
     items = []
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         try:
-            for done, (item, found) in enumerate(pool.map(_item, source.raws), 1):
+            labels = tuple(source.labels)
+            for done, (item, found) in enumerate(pool.map(lambda raw: _item(raw, labels), source.raws), 1):
                 faults += found
                 items += [] if item is None else [item]
                 progress.report(done, len(source.raws), "images")
@@ -39,7 +41,7 @@ def collect(path: Path, name: str, source: Source, progress: Progress | None = N
     return Dataset(path, name, (*source.labels, *extra), tuple(items), tuple(faults))
 
 
-def _item(raw: Raw) -> tuple[Item | None, list[Fault]]:
+def _item(raw: Raw, labels: tuple[str, ...]) -> tuple[Item | None, list[Fault]]:
     path = raw.image
     if path is None:
         return None, [Fault(raw.annotation, f"its image {raw.wanted!r} is not there; image left out")]
@@ -58,6 +60,12 @@ def _item(raw: Raw) -> tuple[Item | None, list[Fault]]:
         faults += [Fault(raw.annotation, message) for message in traced.faults]
         guessed = traced.guessed
         raw = replace(raw, boxes=traced.boxes, ignore=traced.ignore)
+    if raw.mask is not None:
+        try:
+            raw = _with_regions(raw, raw.mask(picture.height, picture.width), labels)
+        except DatasetError as error:
+            return None, [*faults, Fault(raw.annotation, f"{error}; image left out")]
+        scale = 1.0, 1.0
     places = [(f"box {position} ({name})", corners) for position, (name, corners) in enumerate(raw.boxes)]
     regions = [(f"ignore region {position}", corners) for position, corners in enumerate(raw.ignore)]
     boxes = _checked(raw, places, scale, picture, faults)
@@ -70,7 +78,27 @@ def _item(raw: Raw) -> tuple[Item | None, list[Fault]]:
         height=picture.height,
         ignore=_array(_checked(raw, regions, scale, picture, faults)),
         guessed=guessed,
+        mask=raw.mask,
+        mask_labels=labels if raw.mask is not None else (),
     ), faults
+
+
+def _with_regions(raw: Raw, mask: NDArray[np.uint8], labels: tuple[str, ...]) -> Raw:
+    """Boxes round the connected regions of each class, and ignore regions round those that are unknown."""
+    most = int(mask[mask != UNKNOWN].max(initial=0))
+    if most > len(labels):
+        raise DatasetError(
+            f"its mask holds the value {most}, expected 0 to {len(labels)} ({', '.join(labels)}), or {UNKNOWN} where "
+            "nobody looked"
+        )
+    boxes = [(label, corners) for value, label in enumerate(labels, 1) for corners in _regions(mask == value)]
+    return replace(raw, boxes=boxes, ignore=_regions(mask == UNKNOWN), unit="px")
+
+
+def _regions(mask: NDArray[np.bool_]) -> list[Corners]:
+    """The box round each connected region."""
+    windows = ndimage.find_objects(ndimage.label(mask)[0])
+    return [(float(x.start), float(y.start), float(x.stop), float(y.stop)) for y, x in windows]
 
 
 def _checked(

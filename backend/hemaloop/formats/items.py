@@ -11,11 +11,15 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hemaloop.errors import ImageError
+from hemaloop.errors import DatasetError, ImageError
 from hemaloop.images import LoadedImage, decode_image
-from hemaloop.plugin import Detections, Example, Image
+from hemaloop.plugin import ClassMap, Detections, Example, Image, Prediction
 
 Corners = tuple[float, float, float, float]
+UNKNOWN = 255
+"""Value of a mask's pixels of which the truth says nothing."""
+ReadMask = Callable[[int, int], NDArray[np.uint8]]
+"""Height and width of an image, px -> its mask (H, W): 0, or 1 + the index of a class of the data set, or `UNKNOWN`."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -47,7 +51,8 @@ class Raw:
     boxes: name and x1 y1 x2 y2, in px or as fractions of width and height. size: width and height that the
     annotation claims, None where it claims nothing. image: None where no file was found. ignore: regions of which the
     annotation says nothing, in the same unit as the boxes. trace: finds boxes and regions on the picture, where the
-    annotation only says what to look for; they take the place of `boxes` and `ignore`.
+    annotation only says what to look for; they take the place of `boxes` and `ignore`. mask: reads the mask of an image
+    that has one, and raises `DatasetError` in words for people; its regions take the place of `boxes` and `ignore`.
     """
 
     annotation: Path
@@ -58,6 +63,7 @@ class Raw:
     wanted: str = ""
     ignore: Sequence[Corners] = ()
     trace: Callable[[LoadedImage], Traced] | None = None
+    mask: ReadMask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,8 @@ class Item:
     """One usable image and its truth: boxes float32 (N, 4) px inside the image, one name a box.
 
     key: hash of the file's bytes; width, height: px with EXIF orientation applied. ignore: float32 (K, 4) px, regions
-    of which the truth says nothing. guessed: how many boxes are only squares round a point.
+    of which the truth says nothing. guessed: how many boxes are only squares round a point. mask: reads its mask, where
+    it has one, whose classes are `mask_labels`; the boxes are then those of the mask's connected regions.
     """
 
     path: Path
@@ -85,6 +92,8 @@ class Item:
     height: int
     ignore: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     guessed: int = 0
+    mask: ReadMask | None = None
+    mask_labels: tuple[str, ...] = ()
 
     def image(self) -> Image:
         """Its pixels. Raises `ImageError` where the file is gone or changed for the worse."""
@@ -95,6 +104,18 @@ class Item:
         index = {label: position for position, label in enumerate(labels)}
         keep = [position for position, name in enumerate(self.names) if name in index]
         return Detections.truth(self.boxes[keep], [index[self.names[position]] for position in keep])
+
+    def class_map(self, labels: Sequence[str]) -> ClassMap:
+        """Its mask with values of these classes; other classes, and what is unknown, are 0.
+
+        Raises `DatasetError` where it has boxes only, or its mask is gone or changed for the worse.
+        """
+        if self.mask is None:
+            raise DatasetError(f"{self.path}: has no mask; a family that gives masks learns from masks only")
+        values = np.zeros(256, np.uint8)
+        for position, label in enumerate(self.mask_labels):
+            values[position + 1] = labels.index(label) + 1 if label in labels else 0
+        return ClassMap(values[self.mask(self.height, self.width)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,11 +165,15 @@ class Dataset:
 
 
 class Examples(Sequence[Example]):
-    """Items as examples of some classes; an image is decoded each time it is indexed, and not kept."""
+    """Items as examples of some classes; an image is decoded each time it is indexed, and not kept.
 
-    def __init__(self, items: Sequence[Item], labels: Sequence[str]) -> None:
+    produces: the kind of truth that is wanted, boxes or masks.
+    """
+
+    def __init__(self, items: Sequence[Item], labels: Sequence[str], produces: type[Prediction] = Detections) -> None:
         self.items = tuple(items)
         self.labels = tuple(labels)
+        self.produces = produces
 
     def __len__(self) -> int:
         return len(self.items)
@@ -159,9 +184,10 @@ class Examples(Sequence[Example]):
     def __getitem__(self, index: slice) -> Examples: ...
     def __getitem__(self, index: int | slice) -> Example | Examples:
         if isinstance(index, slice):
-            return Examples(self.items[index], self.labels)
+            return Examples(self.items[index], self.labels, self.produces)
         item = self.items[index]
-        return Example(item.image(), item.truth(self.labels), item.key, item.ignore)
+        truth = item.class_map(self.labels) if self.produces is ClassMap else item.truth(self.labels)
+        return Example(item.image(), truth, item.key, item.ignore)
 
     def truths(self) -> list[Detections]:
         """The truth of every example, without decoding an image."""

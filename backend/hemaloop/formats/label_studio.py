@@ -1,4 +1,4 @@
-"""Label Studio's export ("JSON", the full one): tasks with their annotations, rectangles in per cent of the image.
+"""Label Studio's export ("JSON", the full one): tasks with their annotations, rectangles in per cent or brush masks.
 
 Which annotation is truth, and what several annotators say together, is decided where the backend decides it
 (`hemaloop.annotations`), so that an export teaches the same as the project it came from. What is said about a box, such
@@ -14,14 +14,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hemaloop.annotations import Truth, read_truth, select
 from hemaloop.errors import AnnotationError, DatasetError
 from hemaloop.formats.coco import read_json
-from hemaloop.formats.items import IMAGE_SUFFIXES, Corners, Fault, Raw, Source, index_by_name
+from hemaloop.formats.items import IMAGE_SUFFIXES, Corners, Fault, Raw, ReadMask, Source, index_by_name
 from hemaloop.labelconfig import Control
-from hemaloop.plugin import Detections
+from hemaloop.plugin import ClassMap, Detections
 
-_KIND = "rectanglelabels"
+_KINDS = {"rectanglelabels": "boxes", "brushlabels": "masks"}
+"""Of regions, and what people call them."""
 _IGNORED = frozenset({"uncategorised", "uncategorized"})
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
 _UNKNOWN_SIZE = (100, 100)
@@ -62,7 +66,7 @@ def read(path: Path, images: Path | None) -> Source:
         raws += [raw] if raw is not None else []
     if unlabelled:
         faults.append(Fault(path, f"{unlabelled} task(s) have no submitted annotation; left out"))
-    faults += _other_kinds(path, tasks)
+    faults += _other_kinds(path, tasks, controls[0].kind if controls else "rectanglelabels")
     labels = list(dict.fromkeys(label for control in controls for label in control.model_labels))
     return Source(labels, raws, faults)
 
@@ -74,10 +78,13 @@ def _raw(
     boxes: list[tuple[str, Corners]] = []
     ignore: list[Corners] = []
     labelled = bool(select(task))
+    mask: ReadMask | None = None
     for control in controls:
         truth = read_truth(task, control, width, height)
         if truth is not None:
             boxes += _boxes(truth, control)
+            if isinstance(truth.prediction, ClassMap):
+                mask = _reader(truth.prediction, (width, height) != _UNKNOWN_SIZE)
             ignore += [(x1, y1, x2, y2) for x1, y1, x2, y2 in truth.ignore.tolist()]
             faults += [Fault(path, fault) for fault in truth.faults]
             faults += _disagreement(path, task, truth)
@@ -85,7 +92,19 @@ def _raw(
         return None
     image, wanted = _image(task["data"], by_name)
     size = None if (width, height) == _UNKNOWN_SIZE else (width, height)
-    return Raw(path, image, boxes, size=size, wanted=wanted, ignore=ignore)
+    return Raw(path, image, boxes, size=size, wanted=wanted, ignore=ignore, mask=mask)
+
+
+def _reader(found: ClassMap, sized: bool) -> ReadMask:
+    """Reads the mask of a task. sized: whether some region said how large its image is; without one it is empty."""
+
+    def read_mask(height: int, width: int) -> NDArray[np.uint8]:
+        if sized and found.labels.shape != (height, width):
+            was = f"{found.labels.shape[1]}x{found.labels.shape[0]}"
+            raise DatasetError(f"its mask is for an image of {was} px, found {width}x{height}")
+        return found.labels if sized else np.zeros((height, width), np.uint8)
+
+    return read_mask
 
 
 def _boxes(truth: Truth, control: Control) -> Iterator[tuple[str, Corners]]:
@@ -108,36 +127,40 @@ def _regions(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _controls(tasks: list[Any]) -> list[Control]:
-    """The rectangle controls of a project, from the regions alone: an export does not hold its labelling config."""
-    labels: dict[tuple[str, str], set[str]] = {}
+    """The controls of a project, from the regions alone: an export does not hold its labelling config.
+
+    Where one of them holds brush masks, those alone: a data set has boxes or masks.
+    """
+    labels: dict[tuple[str, str, str], set[str]] = {}
     for task in tasks:
         for region in _regions(task) if isinstance(task, dict) else ():
-            value = region.get("value")
-            names = value.get(_KIND) if isinstance(value, dict) else None
+            value, kind = region.get("value"), str(region.get("type"))
+            names = value.get(kind) if isinstance(value, dict) and kind in _KINDS else None
             if isinstance(names, list):
-                key = str(region.get("from_name")), str(region.get("to_name"))
+                key = kind, str(region.get("from_name")), str(region.get("to_name"))
                 labels.setdefault(key, set()).update(name for name in names if isinstance(name, str))
-    return [_control(name, to_name, sorted(known)) for (name, to_name), known in sorted(labels.items())]
+    found = [_control(*key, sorted(known)) for key, known in sorted(labels.items())]
+    return [control for control in found if control.kind == "brushlabels"] or found
 
 
-def _control(name: str, to_name: str, labels: list[str]) -> Control:
+def _control(kind: str, name: str, to_name: str, labels: list[str]) -> Control:
     ignored = tuple(label for label in labels if label.casefold() in _IGNORED)
     learned = {label: label for label in labels if label not in ignored}
-    return Control(name, _KIND, to_name, "", tuple(labels), learned, ignored=ignored)
+    return Control(name, kind, to_name, "", tuple(labels), learned, ignored=ignored)
 
 
-def _other_kinds(path: Path, tasks: list[Any]) -> Iterator[Fault]:
-    """Regions that are no boxes. What is said about a box shares its id and is none."""
+def _other_kinds(path: Path, tasks: list[Any], used: str) -> Iterator[Fault]:
+    """Regions of another kind than is used. What is said about a box or a mask shares its id and is none."""
     kinds: dict[str, int] = {}
     for task in tasks:
         regions = list(_regions(task)) if isinstance(task, dict) else []
-        boxes = {str(region.get("id")) for region in regions if region.get("type") == _KIND}
+        boxes = {str(region.get("id")) for region in regions if region.get("type") == used}
         for region in regions:
             kind = str(region.get("type"))
-            if kind != _KIND and str(region.get("id")) not in boxes:
+            if kind != used and str(region.get("id")) not in boxes:
                 kinds[kind] = kinds.get(kind, 0) + 1
     for kind, count in sorted(kinds.items()):
-        yield Fault(path, f"{count} region(s) are {kind}, not boxes; left out")
+        yield Fault(path, f"{count} region(s) are {kind}, not {_KINDS[used]}; left out")
 
 
 def _size(region: Mapping[str, Any]) -> tuple[int, int] | None:

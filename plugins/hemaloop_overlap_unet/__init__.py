@@ -1,0 +1,156 @@
+"""Overlapping red cells as masks: a U-Net that learns from artificial overlaps, and a classical cold start.
+
+Source: Brünggel, Vallotton and Conway, "Segmenting Overlapping Red Blood Cells With Classical Image Processing and Deep
+Learning". Importing this package imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hemaloop.errors import NotFitted, OptionError, PluginError
+from hemaloop.plugin import (
+    ClassMap,
+    Example,
+    FitReport,
+    FoundCell,
+    Image,
+    Plugin,
+    PluginOptions,
+    Prediction,
+    Preset,
+    Progress,
+    Scored,
+)
+from hemaloop_overlap_unet.meaning import Meaning, meaning_of
+from hemaloop_overlap_unet.options import VERSION, OverlapUNetOptions
+
+if TYPE_CHECKING:
+    from hemaloop_overlap_unet.model import Model
+
+__all__ = ["OverlapUNet", "OverlapUNetOptions"]
+
+STARTER = Path(__file__).parent / "starter" / "rbc_overlap"
+CLASSICAL = Path(__file__).parent / "starter" / "classical"
+LABELS = ("RBC", "Overlap")
+
+
+class OverlapUNet(Plugin):
+    """Masks red cells and their overlaps: value 0 is background, one label means one cell, the other two or more.
+
+    Which is which is read from the labels' names (see `meaning`). A starter directory that says `classical` gives masks
+    without any training. The relevance of an image is how much of its cells' area near overlaps is probably wrong.
+    """
+
+    family: ClassVar[str] = "overlap_unet"
+    version: ClassVar[str] = VERSION
+    description: ClassVar[str] = "U-Net: masks of red cells and of where they overlap, with counts and sizes"
+    produces: ClassVar[type[ClassMap]] = ClassMap
+    Options: ClassVar[type[PluginOptions]] = OverlapUNetOptions
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "rbc_overlap": Preset(
+            description="red cells and overlaps, with a U-Net trained on artificial overlaps to start from",
+            labels=LABELS,
+            starter=STARTER,
+        ),
+        "rbc_overlap_classical": Preset(
+            description="the same, masked by classical image processing until there are labels to learn from",
+            labels=LABELS,
+            starter=CLASSICAL,
+        ),
+        "rbc_overlap_paper": Preset(
+            description="the paper's network (ResNet-50, PixelShuffle, ImageNet weights); for a GPU",
+            labels=LABELS,
+            options={
+                "encoder": "resnet50",
+                "depth": 5,
+                "decoder": "pixelshuffle",
+                "weights": "imagenet",
+                "window": 288,
+            },
+        ),
+    }
+    quick_options: ClassVar[Mapping[str, Any]] = {
+        "pictures": 24,
+        "window": 64,
+        "batch_size": 4,
+        "diameter": 16.0,
+        "depth": 3,
+    }
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        options: Mapping[str, Any] | PluginOptions | None = None,
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(labels, options, device, seed)
+        self._meaning: Meaning = meaning_of(self.labels)
+        self._model: Model | None = None
+
+    @property
+    def _options(self) -> OverlapUNetOptions:
+        if not isinstance(self.options, OverlapUNetOptions):
+            raise OptionError(
+                f"options of 'overlap_unet': found {type(self.options).__name__}, expected OverlapUNetOptions"
+            )
+        return self.options
+
+    @property
+    def fitted(self) -> bool:
+        """Whether `predict` can answer."""
+        return self._model is not None
+
+    def _fitted_model(self) -> Model:
+        model = self._model
+        if model is None:
+            raise NotFitted(
+                "overlap_unet has no model yet: call fit with masked images, or load an artifact; the preset "
+                "rbc_overlap_classical needs no training"
+            )
+        return model
+
+    def predict(self, images: Sequence[Image]) -> list[Prediction]:
+        """The three-class map of each image."""
+        from hemaloop_overlap_unet.model import predict_all
+
+        return list(predict_all(self._fitted_model(), images))
+
+    def score(self, images: Sequence[Image]) -> list[Scored]:
+        """The map with its relevance, its measurements, and a mark on the class with doubtful places."""
+        model = self._fitted_model()
+        return [model.score(image, index) for index, image in enumerate(images)]
+
+    def cells(self, prediction: Prediction) -> tuple[FoundCell, ...]:
+        """The individual cells of a map; an overlap belongs to each cell that it joins."""
+        from hemaloop_overlap_unet.cells import find_cells
+
+        if not isinstance(prediction, ClassMap):
+            raise PluginError(f"overlap_unet: found {type(prediction).__name__}, expected ClassMap")
+        return find_cells(self._meaning.classes(prediction.labels)).found()
+
+    def fit(self, train: Sequence[Example], tune: Sequence[Example], progress: Progress) -> FitReport:
+        """Train a new network on artificial overlaps of the free-standing cells, and on the overlaps marked."""
+        from hemaloop_overlap_unet.fitting import fit
+
+        self._model, report = fit(
+            self.labels, self._meaning, self._options, self.device, self.seed, train, tune, progress
+        )
+        return report
+
+    def save(self, directory: Path) -> None:
+        """Write `unet.safetensors` and `unet.json`; of the classical segmentation, the latter alone."""
+        self._fitted_model().save(directory)
+
+    def load(self, directory: Path) -> None:
+        """The artifact decides the architecture and the cells' size, the options precision and relevance."""
+        from hemaloop_overlap_unet.model import Model
+
+        self._model = Model.load(directory, self.labels, self._meaning, self._options, self.device)
+
+    def unload(self) -> None:
+        """Give memory back."""
+        self._model = None

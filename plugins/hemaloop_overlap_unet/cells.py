@@ -1,0 +1,265 @@
+"""Individual cells from the three-class map: an overlap belongs to all cells that it joins.
+
+map -> parts that one cell covers -> split at waists where cells only touch -> each with the overlaps it touches
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.measure import find_contours, perimeter_crofton, regionprops
+
+from hemaloop.plugin import FoundCell
+from hemaloop.stain import candidate_cells
+
+Classes = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+SPECK = 0.004
+"""Area below which an overlap is noise, of a usual cell's disc."""
+CRUMB = 0.1
+"""Area below which something free-standing is no cell."""
+PINHOLE = 0.02
+"""Area up to which a hole in a cell is filled."""
+SLIVER = 0.08
+"""Area below which a part between overlaps is not a cell of its own."""
+STACKED = 0.35
+"""Area from which an overlap inside one cell is a second cell that lies on it as a whole."""
+CLUMP = 1.3
+"""Area from which a part may be several cells that touch."""
+_EIGHT = np.ones((3, 3), bool)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cell:
+    """One cell. top, left: px of its window in the image. mask, overlap: bool (h, w), all of it, and what others share.
+
+    whole: whether it lies inside the image.
+    """
+
+    top: int
+    left: int
+    mask: Mask
+    overlap: Mask
+    whole: bool
+
+    @property
+    def area(self) -> int:
+        """px, overlaps included."""
+        return int(self.mask.sum())
+
+    @property
+    def diameter(self) -> float:
+        """px, of a disc of the same area."""
+        return float(np.sqrt(self.area * 4 / np.pi))
+
+    @property
+    def roundness(self) -> float:
+        """4 pi area over the square of the perimeter (Crofton's): 1 for a disc, less for anything else."""
+        around = float(perimeter_crofton(np.pad(self.mask, 1), directions=4))  # type: ignore[no-untyped-call]
+        return min(1.0, 4 * np.pi * self.area / around**2) if around > 0 else 0.0
+
+    @property
+    def overlap_fraction(self) -> float:
+        """Share of its area that other cells cover too."""
+        return float((self.mask & self.overlap).sum() / self.area)
+
+    def outline(self) -> NDArray[np.float32]:
+        """Closed polygon (P, 2), x and y in px of the image."""
+        rings = find_contours(np.pad(self.mask, 1).astype(np.float32), 0.5)  # type: ignore[no-untyped-call]
+        longest = max(rings, key=len)
+        return np.asarray(longest[:, ::-1] + (self.left - 0.5, self.top - 0.5), np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """The cells of one map. classes: uint8 (H, W). diameter: of a usual cell, px; 0 without cells."""
+
+    classes: Classes
+    cells: tuple[Cell, ...]
+    diameter: float
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @property
+    def overlap_fraction(self) -> float:
+        """Share of the stained area that more than one cell covers."""
+        stained = int((self.classes > 0).sum())
+        return float((self.classes == 2).sum() / stained) if stained else 0.0
+
+    @property
+    def distribution_width(self) -> float:
+        """Per cent: standard deviation of the diameters of whole cells over their mean; 0 for fewer than two.
+
+        A stand-in for anisocytosis, as the red-cell distribution width is for volumes.
+        """
+        diameters = np.array([cell.diameter for cell in self.cells if cell.whole])
+        return float(100 * diameters.std() / diameters.mean()) if len(diameters) > 1 else 0.0
+
+    def measurements(self) -> dict[str, float]:
+        """What an annotator sees, by name with unit."""
+        whole = [cell.diameter for cell in self.cells if cell.whole]
+        found = {
+            "cells": float(len(self)),
+            "overlap fraction": self.overlap_fraction,
+            "distribution width (%)": self.distribution_width,
+        }
+        return found | ({"median diameter (px)": float(np.median(whole))} if whole else {})
+
+    def found(self) -> tuple[FoundCell, ...]:
+        """Each cell with its outline and measures."""
+        return tuple(
+            FoundCell(
+                cell.outline(),
+                {
+                    "area_px": float(cell.area),
+                    "diameter_px": cell.diameter,
+                    "roundness": cell.roundness,
+                    "overlap_fraction": cell.overlap_fraction,
+                    "whole": float(cell.whole),
+                },
+            )
+            for cell in self.cells
+        )
+
+
+def _areas(parts: NDArray[np.int32], count: int) -> NDArray[np.int64]:
+    return np.bincount(parts.ravel(), minlength=count + 1)
+
+
+def tidied(classes: Classes, diameter: float) -> Classes:
+    """Crumbs of no cell removed, pinholes filled, specks of overlap taken for one cell. diameter: of a cell, px."""
+    usual = np.pi / 4 * diameter**2
+    if usual <= 0:
+        return np.zeros_like(classes)
+    found = classes.copy()
+    overlaps, count = ndimage.label(classes == 2, _EIGHT)
+    found[(_areas(overlaps, count) < SPECK * usual)[overlaps] & (overlaps > 0)] = 1
+    holes, count = ndimage.label(classes == 0)
+    found[(_areas(holes, count) < PINHOLE * usual)[holes] & (holes > 0)] = 1
+    parts, count = ndimage.label(found > 0)
+    small = _areas(parts, count) < CRUMB * usual
+    frame = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+    cut = np.zeros(count + 1, bool)
+    cut[frame] = True
+    small &= ~cut | (_areas(parts, count) < CRUMB / 3 * usual)
+    found[small[parts] & (parts > 0)] = 0
+    return found
+
+
+def usual_diameter(classes: Classes) -> float:
+    """px: median of the whole objects without overlap or dents, or what the largest discs say where there is none."""
+    parts, count = ndimage.label(classes > 0)
+    if not count:
+        return 0.0
+    height, width = classes.shape
+    joined = np.zeros(count + 1, bool)
+    joined[np.unique(parts[classes == 2])] = True
+    found = []
+    for part in regionprops(parts):  # type: ignore[no-untyped-call]
+        top, left, bottom, right = part.bbox
+        whole = top > 0 and left > 0 and bottom < height and right < width
+        if whole and not joined[part.label] and part.area >= 12 and part.area >= 0.9 * part.area_convex:
+            found.append(part.area)
+    if len(found) >= 3:
+        return float(np.sqrt(np.median(found) * 4 / np.pi))
+    depth = ndimage.distance_transform_edt(np.pad(classes > 0, 1))
+    peaks = ndimage.maximum(depth[1:-1, 1:-1], parts, np.arange(1, count + 1))
+    singles = np.sqrt(np.array(found) * 4 / np.pi)
+    return float(np.median([*singles, 2 * np.max(peaks)]))
+
+
+def find_cells(classes: Classes) -> Cells:
+    """The individual cells of a map, from top to bottom."""
+    diameter = usual_diameter(classes)
+    if diameter <= 0:
+        return Cells(classes, (), 0.0)
+    parts, _ = ndimage.label(classes > 0, _EIGHT)
+    cells: list[Cell] = []
+    for number, window in enumerate(ndimage.find_objects(parts), 1):
+        inside = parts[window] == number
+        clump = np.where(inside, classes[window], 0).astype(np.uint8)
+        cells += [_placed(mask, clump == 2, window, classes.shape) for mask in _split(clump, diameter)]
+    return Cells(classes, tuple(cells), diameter)
+
+
+def _placed(mask: Mask, overlap: Mask, window: tuple[slice, slice], shape: tuple[int, ...]) -> Cell:
+    """A cell of a window of the image, in a window of its own."""
+    (rows,) = ndimage.find_objects(mask.astype(np.int32))[:1]
+    top, left = window[0].start + rows[0].start, window[1].start + rows[1].start
+    small = np.ascontiguousarray(mask[rows])
+    bottom, right = top + small.shape[0], left + small.shape[1]
+    whole = top > 0 and left > 0 and bottom < shape[0] and right < shape[1]
+    return Cell(top, left, small, np.ascontiguousarray((overlap & mask)[rows]), whole)
+
+
+def _split(clump: Classes, diameter: float) -> list[Mask]:
+    """Masks of the cells of one connected object."""
+    usual = np.pi / 4 * diameter**2
+    whole = clump > 0
+    if not (clump == 2).any() and whole.sum() < CLUMP * usual:
+        return [whole]
+    single, shared = ndimage.label(clump == 1)[0], ndimage.label(clump == 2, _EIGHT)[0]
+    touching = _touching(single, shared)
+    found: list[Mask] = []
+    areas = np.bincount(single.ravel())
+    for number in range(1, single.max(initial=0) + 1):
+        joined = sorted(touching.get(number, ()))
+        if areas[number] < SLIVER * usual and joined:
+            continue
+        own = single == number
+        mask = own | np.isin(shared, joined)
+        found += _at_waists(mask, own, shared, joined, diameter)
+    return found + _stacked(shared, found, usual) if shared.any() else found or [whole]
+
+
+def _touching(single: NDArray[np.int32], shared: NDArray[np.int32]) -> dict[int, set[int]]:
+    """The overlaps that each part touches."""
+    pairs = set()
+    for axis in (0, 1):
+        for first, second in ((single, shared), (shared, single)):
+            a = np.take(first, range(first.shape[axis] - 1), axis)
+            b = np.take(second, range(1, second.shape[axis]), axis)
+            here = (a > 0) & (b > 0)
+            ones, twos = (a, b) if first is single else (b, a)
+            pairs |= set(zip(ones[here].tolist(), twos[here].tolist(), strict=True))
+    found: dict[int, set[int]] = {}
+    for one, overlap in pairs:
+        found.setdefault(one, set()).add(overlap)
+    return found
+
+
+def _at_waists(mask: Mask, own: Mask, shared: NDArray[np.int32], joined: Sequence[int], diameter: float) -> list[Mask]:
+    """A part with its overlaps, parted where cells only touch; each piece keeps whole the overlaps it has part in."""
+    if mask.sum() < CLUMP * np.pi / 4 * diameter**2:
+        return [mask]
+    pieces = candidate_cells(np.pad(mask, 1), diameter)[1:-1, 1:-1]
+    numbers = [n for n in range(1, pieces.max(initial=0) + 1) if (pieces == n).sum() >= SLIVER * diameter**2]
+    if len(numbers) < 2:
+        return [mask]
+    found = []
+    for number in numbers:
+        piece = pieces == number
+        if not (piece & own).any():  # an overlap alone: it belongs to its neighbours
+            continue
+        part = [o for o in joined if (piece & (shared == o)).any()]
+        found.append(piece | np.isin(shared, part) if part else piece)
+    return found or [mask]
+
+
+def _stacked(shared: NDArray[np.int32], found: Sequence[Mask], usual: float) -> list[Mask]:
+    """Overlaps that lie within one cell, or within none: a cell that lies on another as a whole."""
+    more = []
+    for number, area in enumerate(np.bincount(shared.ravel())):
+        if number and area >= STACKED * usual:
+            overlap = shared == number
+            owners = sum(bool((mask & overlap).any()) for mask in found)
+            more += [overlap] * max(0, 2 - owners)
+    if not found and not more:
+        more = [shared > 0]
+    return more

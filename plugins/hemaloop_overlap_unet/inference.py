@@ -1,0 +1,101 @@
+"""Probabilities of the three classes on images of any size, one image at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from torch import nn
+
+from hemaloop.errors import ImageError
+from hemaloop.plugin import Image
+from hemaloop_overlap_unet.arithmetic import Arithmetic, network_in_use
+from hemaloop_overlap_unet.classical import estimated_diameter, resized, upright
+from hemaloop_overlap_unet.network import CLASSES
+from hemaloop_overlap_unet.tiles import Tiling, Values, blended
+from hemaloop_overlap_unet.training import as_input
+
+FACTORS = (0.1, 2.5)
+"""Smallest and largest change of size: beyond it an image shows something else than cells."""
+CLOSE = 0.06
+"""Cells whose size differs from the network's by no more than this share are left as they are."""
+
+
+def checked_image(image: Any, index: int) -> Image:
+    """A contiguous array. Raises `ImageError` where it is not uint8 (H, W, 3)."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ImageError(f"image {index} of the batch: found {found}, expected uint8 (H, W, 3)")
+    if not image.size:
+        raise ImageError(
+            f"image {index} of the batch: found {image.shape[0]} x {image.shape[1]} px, expected at least 1 x 1"
+        )
+    return np.ascontiguousarray(image)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """An image as the network sees it. pixels: uint8 (h, w, 3). diameter: of a cell, px of the image, 0 without cells.
+
+    factor: px of `pixels` to a px of the image.
+    """
+
+    pixels: Image
+    diameter: float
+    factor: float
+
+
+class Finder:
+    """A trained network ready for use. Nothing in it changes after construction, so threads may share it.
+
+    diameter: of a cell as the network knows it, px.
+    """
+
+    def __init__(self, network: nn.Module, diameter: float, depth: int, arithmetic: Arithmetic) -> None:
+        self._network = network_in_use(network, arithmetic)
+        self._arithmetic = arithmetic
+        self._tiling = Tiling(multiple=2**depth)
+        self.diameter = diameter
+
+    def look(self, image: Image) -> Look:
+        """The image at the magnification at which its cells have the usual size."""
+        found = estimated_diameter(image)
+        factor = float(np.clip(self.diameter / found, *FACTORS)) if found > 0 else 1.0
+        factor = 1.0 if abs(factor - 1) <= CLOSE else factor
+        return Look(resized(upright(image), factor), found, factor)
+
+    def probabilities(self, look: Look, mirrored: bool = False) -> Values:
+        """float32 (3, h, w) of a look, summing to 1. mirrored: as the network sees the mirrored picture."""
+        if look.diameter <= 0:
+            nothing = np.zeros((CLASSES, *look.pixels.shape[:2]), np.float32)
+            nothing[0] = 1.0
+            return nothing
+        pixels = np.ascontiguousarray(look.pixels[:, ::-1]) if mirrored else look.pixels
+        found = blended(pixels, CLASSES, self._ask, self._tiling)
+        return np.ascontiguousarray(found[:, :, ::-1]) if mirrored else found
+
+    @torch.inference_mode()
+    def _ask(self, tile: NDArray[np.uint8]) -> Values:
+        logits = self._network(as_input(tile[None], self._arithmetic).to(self._arithmetic.dtype))
+        return np.asarray(torch.softmax(logits[0].float(), dim=0).cpu().numpy())
+
+
+def at_size(probabilities: Values, height: int, width: int) -> Sequence[Values]:
+    """Each class's probabilities (h, w) as (height, width), by interpolation."""
+    if probabilities.shape[1:] == (height, width):
+        return list(probabilities)
+    how = Pillow.Resampling.BILINEAR
+    return [np.asarray(Pillow.fromarray(each).resize((width, height), how)) for each in probabilities]
+
+
+def most_likely(probabilities: Values, height: int, width: int) -> NDArray[np.uint8]:
+    """The class of each pixel at the image's own size, uint8 (height, width)."""
+    background, one, two = at_size(probabilities, height, width)
+    classes = (one > background).astype(np.uint8)
+    classes[two > np.maximum(background, one)] = 2
+    return classes

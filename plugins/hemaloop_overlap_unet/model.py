@@ -1,0 +1,108 @@
+"""A model of the family: a trained U-Net, or the classical segmentation alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from hemaloop.errors import PluginError
+from hemaloop.plugin import ClassMap, Image, Scored
+from hemaloop_overlap_unet import artifact
+from hemaloop_overlap_unet.arithmetic import arithmetic_for
+from hemaloop_overlap_unet.artifact import Description
+from hemaloop_overlap_unet.cells import Cells, find_cells, tidied
+from hemaloop_overlap_unet.classical import segment
+from hemaloop_overlap_unet.features import image_features
+from hemaloop_overlap_unet.inference import Finder, Look, checked_image, most_likely
+from hemaloop_overlap_unet.meaning import Meaning
+from hemaloop_overlap_unet.options import OverlapUNetOptions
+from hemaloop_overlap_unet.relevance import classical_worth, relevance
+
+
+class Model:
+    """Immutable once made, so that threads may share it."""
+
+    def __init__(
+        self,
+        network: nn.Module | None,
+        description: Description,
+        meaning: Meaning,
+        options: OverlapUNetOptions,
+        device: str,
+    ) -> None:
+        self._network = network
+        self._description = description
+        self._meaning = meaning
+        self._options = options
+        self._finder: Finder | None = None
+        if network is not None:
+            arithmetic = arithmetic_for(device, options.precision)
+            self._finder = Finder(network, description.diameter, description.depth, arithmetic)
+
+    @property
+    def finder(self) -> Finder:
+        """The network in use. Raises `PluginError` where there is none."""
+        if self._finder is None:
+            raise PluginError("overlap_unet: found the classical segmentation, expected a trained network")
+        return self._finder
+
+    def predict(self, image: Image, index: int = 0) -> ClassMap:
+        """The three-class map of one image. Raises `ImageError` where it is not uint8 (H, W, 3)."""
+        image = checked_image(image, index)
+        return ClassMap(self._meaning.values(self._classes(image)[0]))
+
+    def _classes(self, image: Image) -> tuple[NDArray[np.uint8], Look | None, NDArray[np.float32] | None]:
+        """Classes at the image's size, and what they come from where a network was asked."""
+        height, width = image.shape[:2]
+        if self._finder is None:
+            found = segment(image)
+            return tidied(found.red.astype(np.uint8), found.diameter), None, None
+        look = self._finder.look(image)
+        probabilities = self._finder.probabilities(look)
+        return tidied(most_likely(probabilities, height, width), look.diameter), look, probabilities
+
+    def cells(self, classes: ClassMap) -> Cells:
+        """The individual cells of a map of this project."""
+        return find_cells(self._meaning.classes(classes.labels))
+
+    def score(self, image: Image, index: int = 0) -> Scored:
+        """The map, its measurements, and how much the image is worth labelling."""
+        image = checked_image(image, index)
+        classes, look, probabilities = self._classes(image)
+        cells = find_cells(classes)
+        if look is None or probabilities is None:
+            worth = classical_worth(classes, cells, self._meaning, self._options, image)
+        else:
+            mirrored = self.finder.probabilities(look, mirrored=True)
+            worth = relevance(probabilities, mirrored, look, cells, self._meaning, self._options, image)
+        return Scored(
+            ClassMap(self._meaning.values(classes)),
+            worth.value,
+            worth.marks,
+            worth.parts,
+            image_features(image, cells),
+            cells.measurements(),
+        )
+
+    def save(self, directory: Path) -> None:
+        """Write the artifact into an existing directory."""
+        artifact.write(directory, self._network, self._description)
+
+    @classmethod
+    def load(
+        cls, directory: Path, labels: tuple[str, ...], meaning: Meaning, options: OverlapUNetOptions, device: str
+    ) -> Model:
+        """Raises `StoreError` naming what does not fit."""
+        description = artifact.read_description(directory, labels)
+        network = None if description.kind == "classical" else artifact.read_network(directory, description)
+        return cls(network, description, meaning, options, device)
+
+
+def predict_all(model: Model, images: Sequence[Image]) -> list[ClassMap]:
+    """One map an image, once all are known to be images."""
+    checked = [checked_image(image, index) for index, image in enumerate(images)]
+    return [model.predict(image, index) for index, image in enumerate(checked)]
