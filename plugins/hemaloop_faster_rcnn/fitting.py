@@ -18,12 +18,14 @@ from torch import nn
 from hemaloop.errors import OptionError
 from hemaloop.evaluation.detection import evaluate_detections
 from hemaloop.evaluation.ignored import judged_of_each
+from hemaloop.networks.arithmetic import Arithmetic, arithmetic_for
+from hemaloop.networks.artifact import round_weights
 from hemaloop.plugin import Detections, Example, FitReport, Progress
 from hemaloop.stages import Stage
 from hemaloop.unlabelled import unlabelled_looking
 from hemaloop_faster_rcnn import STARTER
-from hemaloop_faster_rcnn.arithmetic import Arithmetic, Mixed, arithmetic_for, reduce_heavy_parts, unwrap
-from hemaloop_faster_rcnn.artifact import WEIGHTS, Description, round_weights
+from hemaloop_faster_rcnn.arithmetic import Mixed, reduce_heavy_parts, unwrap
+from hemaloop_faster_rcnn.artifact import WEIGHTS, Description
 from hemaloop_faster_rcnn.detector import Architecture, build, freeze_backbone, renew_box_head
 from hemaloop_faster_rcnn.kept import KeptFeatures, keep_features
 from hemaloop_faster_rcnn.model import Model

@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hemaloop.errors import ImageError
+from hemaloop.networks.arithmetic import Arithmetic
 from hemaloop.plugin import Detections
-from hemaloop_faster_rcnn.arithmetic import Arithmetic, network_in_use
+from hemaloop_faster_rcnn.arithmetic import network_in_use
 from hemaloop_faster_rcnn.look import Look, look
 from hemaloop_faster_rcnn.magnification import better_magnification
 from hemaloop_faster_rcnn.resampling import to_network
 from hemaloop_faster_rcnn.stochastic import Passes, dropout_masks, stochastic_passes
-
-
-def checked_images(images: Sequence[Any]) -> list[NDArray[np.uint8]]:
-    """Every image, once all are known to be images. Raises `ImageError` naming the one that is not."""
-    return [_checked(image, index) for index, image in enumerate(images)]
-
-
-def _checked(image: Any, index: int) -> NDArray[np.uint8]:
-    """A writable contiguous array for torch. Raises `ImageError` where it is not uint8 (H, W, 3)."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f"image {index} of the batch: found {found}, expected uint8 (H, W, 3)")
-    if not image.size:
-        raise ImageError(
-            f"image {index} of the batch: found {image.shape[0]} x {image.shape[1]} px, expected at least 1 x 1"
-        )
-    return image if image.flags.c_contiguous and image.flags.writeable else np.array(image, order="C")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

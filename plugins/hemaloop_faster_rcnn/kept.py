@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import fastrcnn_loss
 from torchvision.ops import box_iou
 
+from hemaloop.networks.arithmetic import Arithmetic
 from hemaloop.plugin import Progress
-from hemaloop_faster_rcnn.arithmetic import Arithmetic, network_in_use
+from hemaloop_faster_rcnn.arithmetic import network_in_use
 from hemaloop_faster_rcnn.augment import Picture, whole
 from hemaloop_faster_rcnn.ignored import MOSTLY, share_inside
 from hemaloop_faster_rcnn.recipe import Recipe

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from hemaloop.errors import OptionError
+from hemaloop.networks.arithmetic import arithmetic_for
+from hemaloop.networks.pictures import checked_images
 from hemaloop.plugin import Detections, Image, Scored
 from hemaloop_faster_rcnn import artifact
-from hemaloop_faster_rcnn.arithmetic import arithmetic_for
 from hemaloop_faster_rcnn.artifact import Description
 from hemaloop_faster_rcnn.detector import Architecture, build
 from hemaloop_faster_rcnn.features import image_features
-from hemaloop_faster_rcnn.inference import Finder, checked_images
+from hemaloop_faster_rcnn.inference import Finder
 from hemaloop_faster_rcnn.options import STOCHASTIC, FasterRCNNOptions
 from hemaloop_faster_rcnn.rare import rare_labels
 from hemaloop_faster_rcnn.relevance import Evidence, relevance

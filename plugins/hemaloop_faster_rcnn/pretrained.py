@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
-from pathlib import Path
 from typing import Any
 
-import torch
 import torchvision
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from hemaloop.errors import StoreError
+from hemaloop.networks.weights import Weights, read_file
 from hemaloop_faster_rcnn.backbone import body_of
 
 PUBLISHED: dict[tuple[str, str], Any] = {
@@ -24,13 +20,14 @@ PUBLISHED: dict[tuple[str, str], Any] = {
 }
 """What torchvision publishes, by backbone and name."""
 
-Weights = dict[str, Tensor]
+NAMES = ("none", "imagenet", "coco", "starter")
+"""What `weights` may be besides a path."""
 
 
 def read_weights(backbone: str, name: str) -> Weights:
     """Weights ``imagenet`` or ``coco`` of a backbone, or those of a .safetensors or .pth file. Raises `StoreError`."""
     published = PUBLISHED.get((backbone, name))
-    return _published(backbone, name, published()) if published else _file(Path(name))
+    return _published(backbone, name, published()) if published else read_file(name, NAMES)
 
 
 def _published(backbone: str, name: str, entry: Any) -> Weights:
@@ -42,22 +39,6 @@ def _published(backbone: str, name: str, entry: Any) -> Weights:
             "its path as `weights`, or use weights 'none' to train from scratch"
         ) from None
     return weights
-
-
-def _file(path: Path) -> Weights:
-    if not path.is_file():
-        raise StoreError(
-            f"weights {str(path)!r}: no such file; expected none, imagenet, coco, starter, or the path of a file"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            return {
-                name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()
-            }
-        loaded: Weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise StoreError(f"weights {str(path)!r}: found a file that cannot be read as weights: {error}") from None
-    return loaded
 
 
 def apply_weights(network: nn.Module, weights: Weights, source: str) -> tuple[str, ...]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hemaloop.errors import DatasetError, ImageError
+from hemaloop.errors import DatasetError
+from hemaloop.networks.pictures import checked_image
 from hemaloop.plugin import Classification, Example, Image, Progress
 from hemaloop_leukemia_ensemble.options import LeukemiaOptions
 from hemaloop_leukemia_ensemble.preparation import Prepared, prepare
@@ -48,18 +48,6 @@ def checked_label(example: Example, classes: int) -> int:
             "and 0 for the others"
         )
     return int(shares.argmax())
-
-
-def checked_image(image: Any, index: int) -> Image:
-    """Raises `ImageError` where it is not uint8 (H, W, 3) with a pixel at least."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f"image {index} of the batch: found {found}, expected uint8 (H, W, 3)")
-    if not image.size:
-        raise ImageError(
-            f"image {index} of the batch: found {image.shape[0]} x {image.shape[1]} px, expected 1 x 1 or more"
-        )
-    return image
 
 
 def seen(image: Image, options: LeukemiaOptions, image_size: int, look: Look | None) -> Prepared:

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from hemaloop.evaluation.classification import evaluate_classification
+from hemaloop.networks.arithmetic import arithmetic_for
+from hemaloop.networks.artifact import round_weights
 from hemaloop.plugin import Classification, Example, FitReport, Progress
 from hemaloop_leukemia_ensemble import decision
-from hemaloop_leukemia_ensemble.arithmetic import arithmetic_for
-from hemaloop_leukemia_ensemble.artifact import Description, round_weights
+from hemaloop_leukemia_ensemble.artifact import Description
 from hemaloop_leukemia_ensemble.bagging import bagging_sets
 from hemaloop_leukemia_ensemble.cells import Cells, check_learnable, read_cells
 from hemaloop_leukemia_ensemble.model import Model

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from torch.nn import functional as F
 
+from hemaloop.networks.arithmetic import arithmetic_for
+from hemaloop.networks.pictures import checked_images
 from hemaloop.plugin import Classification, Image, Scored
 from hemaloop_leukemia_ensemble import artifact, decision, explanation, relevance
-from hemaloop_leukemia_ensemble.arithmetic import arithmetic_for
 from hemaloop_leukemia_ensemble.artifact import Description
-from hemaloop_leukemia_ensemble.cells import as_tensor, checked_image, seen
+from hemaloop_leukemia_ensemble.cells import as_tensor, seen
 from hemaloop_leukemia_ensemble.network import Architecture, Ensemble, Look, placed
 from hemaloop_leukemia_ensemble.options import LeukemiaOptions
 from hemaloop_leukemia_ensemble.preparation import Prepared
@@ -67,7 +68,7 @@ class Model:
         return Model(self._network, description, self._options, str(self._arithmetic.device))
 
     def _checked(self, images: Sequence[Image]) -> list[Image]:
-        return [checked_image(image, index) for index, image in enumerate(images)]
+        return checked_images(images)
 
     @torch.no_grad()
     def _look(self, image: Image) -> tuple[Prepared, Look]:

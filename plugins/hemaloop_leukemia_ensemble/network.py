@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hemaloop.errors import OptionError
-from hemaloop_leukemia_ensemble.arithmetic import Arithmetic
+from hemaloop.networks.arithmetic import Arithmetic
 
 MEAN = (0.5, 0.5, 0.5)
 SPREAD = (0.5, 0.5, 0.5)
@@ -45,7 +45,10 @@ class Extractor(nn.Module):
         """The last map (N, F, h, w), float32. pixels: (N, 3, S, S) in [0, 1]."""
         normal = ((pixels - self.mean) / self.spread).contiguous(memory_format=torch.channels_last)
         backbone: Any = self.backbone
-        return arithmetic.features(backbone.forward_features, normal)
+        # weights stay float32 and are reduced where they are used
+        with torch.autocast(arithmetic.device.type, arithmetic.dtype, enabled=arithmetic.reduced):
+            maps: Tensor = backbone.forward_features(normal)
+        return maps.float()
 
     def pooled(self, maps: Tensor) -> Tensor:
         """The penultimate layer (N, F): global average pooling."""

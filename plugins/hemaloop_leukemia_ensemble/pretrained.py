@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
-from pathlib import Path
-
 import timm
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from hemaloop.errors import StoreError
+from hemaloop.networks.weights import Weights, read_file
 from hemaloop_leukemia_ensemble.network import Extractor
-
-Weights = dict[str, Tensor]
 
 
 def read_weights(backbone: str, source: str) -> Weights:
     """Weights ``imagenet`` of a backbone, or those of a .safetensors or .pth file. Raises `StoreError`."""
-    return _published(backbone) if source == "imagenet" else _file(Path(source))
+    return _published(backbone) if source == "imagenet" else read_file(source, ("none", "imagenet"))
 
 
 def _published(backbone: str) -> Weights:
@@ -31,18 +23,6 @@ def _published(backbone: str) -> Weights:
             "as `weights`, or use weights 'none' to train from scratch"
         ) from None
     return weights
-
-
-def _file(path: Path) -> Weights:
-    if not path.is_file():
-        raise StoreError(f"weights {str(path)!r}: no such file; expected none, imagenet, or the path of a file")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded: Weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise StoreError(f"weights {str(path)!r}: found a file that cannot be read as weights: {error}") from None
-    return loaded
 
 
 def apply_weights(extractor: Extractor, weights: Weights, source: str) -> None:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hemaloop.errors import TrainingDiverged
+from hemaloop.networks.arithmetic import Arithmetic
 from hemaloop.plugin import Progress
-from hemaloop_leukemia_ensemble.arithmetic import Arithmetic
 from hemaloop_leukemia_ensemble.augment import augmented, placed_anew
 from hemaloop_leukemia_ensemble.bagging import TrainingSet, whole_set
 from hemaloop_leukemia_ensemble.cells import Cells

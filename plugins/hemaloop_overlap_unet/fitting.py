@@ -18,10 +18,11 @@ from torch import nn
 
 from hemaloop.errors import StoreError
 from hemaloop.evaluation.segmentation import confusion, evaluate_maps, iou_of
+from hemaloop.networks.arithmetic import arithmetic_for
+from hemaloop.networks.artifact import fill, round_weights
 from hemaloop.plugin import ClassMap, Example, FitReport, Progress
 from hemaloop_overlap_unet import STARTER
-from hemaloop_overlap_unet.arithmetic import arithmetic_for
-from hemaloop_overlap_unet.artifact import WEIGHTS, Description, fill, round_weights
+from hemaloop_overlap_unet.artifact import WEIGHTS, Description
 from hemaloop_overlap_unet.augment import MAGNIFICATION, augmented
 from hemaloop_overlap_unet.compose import Mixture, Sample, compose
 from hemaloop_overlap_unet.inference import Look

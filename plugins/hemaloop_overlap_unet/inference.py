@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from torch import nn
 
-from hemaloop.errors import ImageError
+from hemaloop.networks.arithmetic import Arithmetic
 from hemaloop.plugin import Image
-from hemaloop_overlap_unet.arithmetic import Arithmetic, network_in_use
 from hemaloop_overlap_unet.classical import estimated_diameter, resized, upright
-from hemaloop_overlap_unet.network import CLASSES
+from hemaloop_overlap_unet.network import CLASSES, network_in_use
 from hemaloop_overlap_unet.tiles import Tiling, Values, blended
 from hemaloop_overlap_unet.training import as_input
 
@@ -24,18 +22,6 @@ FACTORS = (0.1, 2.5)
 """Smallest and largest change of size: beyond it an image shows something else than cells."""
 CLOSE = 0.06
 """Cells whose size differs from the network's by no more than this share are left as they are."""
-
-
-def checked_image(image: Any, index: int) -> Image:
-    """A contiguous array. Raises `ImageError` where it is not uint8 (H, W, 3)."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f"image {index} of the batch: found {found}, expected uint8 (H, W, 3)")
-    if not image.size:
-        raise ImageError(
-            f"image {index} of the batch: found {image.shape[0]} x {image.shape[1]} px, expected at least 1 x 1"
-        )
-    return np.ascontiguousarray(image)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

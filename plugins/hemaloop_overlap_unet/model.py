@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hemaloop.errors import PluginError
+from hemaloop.networks.arithmetic import arithmetic_for
+from hemaloop.networks.pictures import checked_image, checked_images
 from hemaloop.plugin import ClassMap, Image, Scored
 from hemaloop_overlap_unet import artifact
-from hemaloop_overlap_unet.arithmetic import arithmetic_for
 from hemaloop_overlap_unet.artifact import Description
 from hemaloop_overlap_unet.cells import Cells, find_cells, tidied
 from hemaloop_overlap_unet.classical import segment
 from hemaloop_overlap_unet.features import image_features
-from hemaloop_overlap_unet.inference import Finder, Look, checked_image, most_likely
+from hemaloop_overlap_unet.inference import Finder, Look, most_likely
 from hemaloop_overlap_unet.meaning import Meaning
 from hemaloop_overlap_unet.options import OverlapUNetOptions
 from hemaloop_overlap_unet.relevance import classical_worth, relevance
@@ -104,5 +105,4 @@ class Model:
 
 def predict_all(model: Model, images: Sequence[Image]) -> list[ClassMap]:
     """One map an image, once all are known to be images."""
-    checked = [checked_image(image, index) for index, image in enumerate(images)]
-    return [model.predict(image, index) for index, image in enumerate(checked)]
+    return [model.predict(image, index) for index, image in enumerate(checked_images(images))]

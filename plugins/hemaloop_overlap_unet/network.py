@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hemaloop.errors import StoreError
+from hemaloop.networks.arithmetic import Arithmetic, fold_normalisation
 from hemaloop_overlap_unet.options import DecoderName, EncoderName
 
 CLASSES = 3
@@ -113,3 +115,11 @@ class PixelShuffleDecoder(nn.Module):
         for block, skip in zip(self.blocks, skips, strict=True):
             found = block(found, skip)
         return found
+
+
+def network_in_use(network: nn.Module, arithmetic: Arithmetic) -> nn.Module:
+    """A copy for prediction alone."""
+    used: nn.Module = copy.deepcopy(network).eval()
+    fold_normalisation(used)
+    used.requires_grad_(False).to(arithmetic.device, arithmetic.dtype)
+    return used.to(memory_format=torch.channels_last)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hemaloop.errors import TrainingDiverged
+from hemaloop.networks.arithmetic import Arithmetic
 from hemaloop.plugin import Progress
-from hemaloop_overlap_unet.arithmetic import Arithmetic
 from hemaloop_overlap_unet.compose import Sample
 from hemaloop_overlap_unet.sources import UNKNOWN
 

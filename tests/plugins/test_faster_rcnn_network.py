@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from torch.hub import load_state_dict_from_url
 
 from hemaloop.errors import StoreError, TrainingDiverged
+from hemaloop.networks.arithmetic import fold_normalisation
+from hemaloop.networks.artifact import round_weights
 from hemaloop.plugin import Detections
 from hemaloop_faster_rcnn import STARTER, FasterRCNN, FasterRCNNOptions, pretrained
-from hemaloop_faster_rcnn.arithmetic import fold_normalisation
-from hemaloop_faster_rcnn.artifact import round_weights
 from hemaloop_faster_rcnn.backbone import body_of
 from hemaloop_faster_rcnn.detector import Architecture, build
 from hemaloop_faster_rcnn.magnification import better_magnification

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hemaloop.networks.arithmetic import Arithmetic
 from hemaloop.synthetic import render_smear
 from hemaloop_faster_rcnn import inference
-from hemaloop_faster_rcnn.arithmetic import Arithmetic
 from hemaloop_faster_rcnn.detector import Architecture, build
 from hemaloop_faster_rcnn.inference import Finder
 from hemaloop_faster_rcnn.look import look

@@ -1,0 +1,5 @@
+"""What model families on torch have in common. Families import it; the backend does not, so that it stays light.
+
+arithmetic   where and how precisely a network computes       artifact   a network and its description on disk
+weights      files of weights that a training may start from   pictures   images as a family is given them
+"""
