@@ -16,8 +16,8 @@ PAPER_THRESHOLDS = {"Platelets": 0.55, "RBC": 0.70, "WBC": 0.80}
 
 BackboneName = Literal["resnet18_fpn", "resnet50_fpn", "mobilenet_v3_large_fpn", "vgg16"]
 
-RelevanceName = Literal["doubt", "paper", "paper_per_cell", "entropy", "margin", "bald", "random"]
-STOCHASTIC: frozenset[RelevanceName] = frozenset({"paper", "paper_per_cell", "bald"})
+RelevanceName = Literal["doubt", "paper", "paper_per_cell", "entropy", "margin", "bald", "bald_per_cell", "random"]
+STOCHASTIC: frozenset[RelevanceName] = frozenset({"paper", "paper_per_cell", "bald", "bald_per_cell"})
 """Relevances that are measured by passes with dropout, so that a model trained without it has none."""
 
 SUBTYPES = "Sadafi et al. 2019"
@@ -103,7 +103,7 @@ class FasterRCNNOptions(PluginOptions):
     dropout: float = option(
         0.0,
         "share of the box head's units that a training drops, and that stochastic passes drop again; 0 trains without, "
-        "and such a model has no relevance paper, paper_per_cell or bald",
+        "and such a model has no relevance paper or bald, summed or per cell",
         ge=0,
         le=0.9,
         source="Gal and Ghahramani 2016: 0.5",
@@ -111,8 +111,8 @@ class FasterRCNNOptions(PluginOptions):
     relevance: RelevanceName = option(
         "doubt",
         "what makes an image worth labelling: doubt (expected number of boxes that a person would overturn), paper "
-        "(uncertain and rare cells, counted), paper_per_cell (the same a cell), entropy, margin or bald (summed over "
-        "cells), or random; paper, paper_per_cell and bald need a model trained with dropout",
+        "(uncertain and rare cells, counted), entropy, margin or bald (summed over cells), paper_per_cell or "
+        "bald_per_cell (the same a cell), or random; paper and bald need a model trained with dropout",
         source=f"{SUBTYPES}: paper",
     )
     passes: int = option(20, "stochastic passes an image, two or more", unit="passes", le=200, source=SUBTYPES)

@@ -112,8 +112,13 @@ STRATEGIES: dict[RelevanceName, Callable[[Evidence, FasterRCNNOptions], Relevanc
     "entropy": by_entropy,
     "margin": by_margin,
     "bald": by_bald,
+    "bald_per_cell": by_bald,
     "random": by_chance,
 }
+
+
+PER_CELL = "_per_cell"
+"""How the names of those end that divide by the cells, so that a crowded image is worth no more for being crowded."""
 
 
 def relevance(evidence: Evidence, options: FasterRCNNOptions) -> Relevance:
@@ -121,5 +126,5 @@ def relevance(evidence: Evidence, options: FasterRCNNOptions) -> Relevance:
     found = STRATEGIES[options.relevance](evidence, options)
     cells = len(evidence.cells)
     per_cell = paper.relevance_per_cell(found.value, cells)
-    value = per_cell if options.relevance == "paper_per_cell" else found.value
+    value = per_cell if options.relevance.endswith(PER_CELL) else found.value
     return Relevance(value, {**found.parts, "cells": float(cells), "per_cell": per_cell}, found.marks)

@@ -98,7 +98,7 @@ def test_more_passes_are_another_sample_of_the_same(artifact: Path) -> None:
     assert few == pytest.approx(many, rel=0.5)
 
 
-@pytest.mark.parametrize("relevance", ["paper", "paper_per_cell", "bald"])
+@pytest.mark.parametrize("relevance", ["paper", "paper_per_cell", "bald", "bald_per_cell"])
 def test_a_model_trained_without_dropout_refuses_with_the_remedy_and_still_predicts(
     plain: Path, relevance: str
 ) -> None:

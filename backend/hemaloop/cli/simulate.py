@@ -25,8 +25,8 @@ def simulate(
         str,
         typer.Option(
             help="Strategies to compare, separated by commas: random, paper, paper_per_cell, doubt, entropy, margin, "
-            "bald; spread (paper) and spread_<one of these>, which avoid look-alikes; typical; own (as the options "
-            "say)."
+            "bald, bald_per_cell; spread (paper) and spread_<one of these>, which avoid look-alikes; typical; own "
+            "(as the options say)."
         ),
     ] = "paper,spread,random",
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions, each with other images to start from.")] = 5,

@@ -19,7 +19,7 @@ from hemaloop.plugin import Plugin
 
 OPTION = "relevance"
 """The option by which a family is told what its score is."""
-RELEVANCES = ("paper", "paper_per_cell", "doubt", "entropy", "margin", "bald")
+RELEVANCES = ("paper", "paper_per_cell", "doubt", "entropy", "margin", "bald", "bald_per_cell")
 RANDOM = "random"
 """The strategy that the others are compared with."""
 
