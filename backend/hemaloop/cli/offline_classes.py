@@ -43,7 +43,7 @@ def train(order: Order, family: type[Plugin]) -> ClassificationReport:
     options = {**(preset.options if preset else {}), **(order.options or {})}
     require_free(order.out, MANIFEST, overwrite=order.overwrite)
     family.parse_options(options)  # before the data are read: a wrong option is told at once
-    dataset = _load(order.data, order.renamed or {})
+    dataset = _load(order.data, order.images, order.renamed or {})
     labels = order.labels or (preset.labels if preset else dataset.labels)
     _say_what_is_wrong(console, dataset, labels)
     items = _of_labels(dataset, labels)
@@ -75,11 +75,11 @@ def train(order: Order, family: type[Plugin]) -> ClassificationReport:
 
 
 def evaluate(
-    opened: Opened, model: str, data: Path, out: Path, *, renamed: Mapping[str, str], test: float
+    opened: Opened, model: str, data: Path, out: Path, *, images: Path | None, renamed: Mapping[str, str], test: float
 ) -> ClassificationReport:
     """Measure a model; on the screen, as evaluation.json, roc.png, reliability.png and confusion.png in `out`."""
     console = Console()
-    dataset = _load(data, renamed)
+    dataset = _load(data, images, renamed)
     labels = opened.plugin.labels
     _say_what_is_wrong(console, dataset, labels)
     items = _of_labels(dataset, labels)
@@ -212,9 +212,9 @@ def _show_said(console: Console, labels: Sequence[str], said: Sequence[Said]) ->
     console.print(table)
 
 
-def _load(data: Path, renamed: Mapping[str, str]) -> ClassDataset:
+def _load(data: Path, images: Path | None, renamed: Mapping[str, str]) -> ClassDataset:
     with Watch("reading", patience=_PATIENCE) as watch:
-        dataset = read_classes(data, watch)
+        dataset = read_classes(data, watch, images)
     unknown = [name for name in renamed if name not in dataset.labels]
     if unknown:
         raise DatasetError(
