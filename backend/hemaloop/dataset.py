@@ -251,7 +251,7 @@ def _records_of(
         return [Record(task["id"], uri, image.key, group, truth.prediction, truth.ignore, picture=image.key)]
     records = []
     for box, label in zip(truth.prediction.boxes.tolist(), truth.prediction.labels, strict=True):
-        key = regions.key_of(regions.cut(image.pixels, box))
+        key = regions.key_of(image.key, box)
         said = Classification(np.eye(len(control.model_labels), dtype=np.float32)[label])
         records.append(Record(task["id"], uri, key, group or image.key, said, box=tuple(box), picture=image.key))
     return records

@@ -28,9 +28,10 @@ def cut(image: Image, box: Sequence[float], margin: float = MARGIN) -> Image:
     return image[top : max(bottom, top + 1), left : max(right, left + 1)].copy()
 
 
-def key_of(part: Image) -> str:
-    """Hash of a part's content: the same part has the same key everywhere."""
-    return hashlib.sha256(f"{part.shape}\n".encode() + part.tobytes()).hexdigest()
+def key_of(picture: str, box: Sequence[float]) -> str:
+    """The key of the part of a picture, itself given by its key, inside a box x1 y1 x2 y2 px."""
+    place = " ".join(f"{float(side):.2f}" for side in box)
+    return hashlib.sha256(f"{picture} {place}".encode()).hexdigest()[:32]
 
 
 def asked_about(found: Detections, labels: Sequence[str], source: Control, control: Control) -> list[int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,6 +104,46 @@ def test_the_same_picture_under_two_classes_is_told(tmp_path: Path) -> None:
         picture(tmp_path / label / "same.png", shade=3)
     (told,) = read_classes(tmp_path).contradictions()
     assert told == "same.png (LY) = same.png (MY)"
+
+
+def choice(number: int, *choices: str, user: int = 1) -> dict[str, Any]:
+    value = {"choices": list(choices)}
+    region = {"id": f"r{number}", "from_name": "diagnosis", "to_name": "image", "type": "choices", "value": value}
+    said = [{**region, "original_width": 12, "original_height": 16}]
+    return {"id": 10 * number + user, "completed_by": user, "lead_time": 1.0, "result": said}
+
+
+def test_an_export_of_choices_is_read_with_subjects_and_contradictions_by_task(tmp_path: Path) -> None:
+    annotations = {
+        1: [choice(1, "ALL")],
+        2: [choice(2, "HEM")],
+        3: [choice(3, "ALL", "HEM")],
+        4: [choice(4, "ALL", user=1), choice(4, "HEM", user=2)],
+        5: [],
+    }
+    tasks = []
+    for number, said in annotations.items():
+        picture(tmp_path / "images" / f"{number}.png")
+        address = f"/data/upload/1/0123abcd-{number}.png"
+        tasks.append({"id": number, "data": {"image": address, "patient": number // 2}, "annotations": said})
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    found = read_classes(tmp_path / "export.json")
+    assert found.format == "Label Studio export"
+    assert [(item.path.name, item.group) for item in found.items] == [
+        ("1.png", "patient:0"),
+        ("2.png", "patient:1"),
+        ("4.png", "patient:2"),
+    ]
+    told = " ".join(map(str, found.faults))
+    assert "task 3" in told
+    assert "expected one choice" in told
+    assert "task 4: its 2 annotators contradict each other" in told
+
+
+def test_an_export_without_choices_about_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_text(json.dumps([{"id": 1, "data": {"image": "1.png"}, "annotations": []}]))
+    with pytest.raises(DatasetError, match="none with a choice about its image"):
+        read_classes(tmp_path / "export.json")
 
 
 @pytest.mark.parametrize("what", ["nowhere", "nothing"])

@@ -172,3 +172,11 @@ def test_a_family_of_boxes_does_not_explain(trained: Path, tmp_path: Path) -> No
     done = hemaloop("predict", "starter:blobs", image, "--explain", cwd=tmp_path)
     assert done.status != 0
     assert "'stub' does not say where it looked" in done.said
+
+
+def test_describe_counts_images_and_subjects_of_each_class(trained: Path, tmp_path: Path) -> None:
+    done = hemaloop("describe", trained / "cells", cwd=tmp_path)
+    assert done.status == 0, done.said
+    assert "C-NMC, 30 images, 10 subjects" in done.said
+    content = json.loads((tmp_path / "description" / "description.json").read_text())
+    assert content["classes"] == {"ALL": {"images": 15, "subjects": 5}, "HEM": {"images": 15, "subjects": 5}}

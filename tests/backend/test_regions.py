@@ -290,3 +290,16 @@ def test_subjects_stay_together_across_images(config: LabelConfig) -> None:
     assert not homes[0] & homes[1]
     assert not homes[0] & homes[2]
     assert not homes[1] & homes[2]
+
+
+def test_cells_that_look_alike_are_examples_each(config: LabelConfig) -> None:
+    class Alike(Pictures):
+        def load(self, uri: str, task_id: int | None = None, *, project: str) -> LoadedImage:
+            image = stub_plugin.draw(CELLS)
+            image[-1, -1] = int(uri.partition(".")[0])
+            return decode_image(stub_plugin.png(image))
+
+    control = config.control("kind")
+    tasks = [two(number) for number in range(1, 13)]
+    found = load(survey(tasks, control, "1"), control, Alike(), "7.1", gate=0.3, tune=0.2)
+    assert len(found.train) + len(found.tune) + len(found.gate) == 24

@@ -32,6 +32,7 @@ BREAKERS = {
     "check_shown_is_part_of_what_is_found": whole_image.Hider,
     "check_score_contains_the_prediction": whole_image.TwoMinded,
     "check_predict_is_thread_safe": whole_image.Crosstalk,
+    "check_explanations_lie_on_the_image": whole_image.Glaring,
 }
 MORE_BREAKERS = [
     ("check_features_are_comparable", whole_image.Sized),

@@ -299,3 +299,10 @@ class Crosstalk(WholeImage):
         self._images = images
         time.sleep(0.05)
         return super().score(self._images)
+
+
+class Glaring(WholeImage):
+    """A heat map above 1."""
+
+    def explain(self, image: Image) -> Any:
+        return np.full(image.shape[:2], 2, np.float32)

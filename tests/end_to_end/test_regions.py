@@ -87,7 +87,7 @@ def test_both_families_learn_from_what_is_said_about_boxes(stack: Stack) -> None
 
     def published() -> str | None:
         version = made.studio.project(made.id).model_version
-        return version if version is not None and "tone-1" in version else None
+        return version if version is not None and "+tone-0" in version else None
 
     version = wait_for(published, "a published model of the choices", 240)
     made.wait_until_scored(version)

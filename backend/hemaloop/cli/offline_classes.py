@@ -1,4 +1,4 @@
-"""`hemaloop train`, `evaluate` and `predict` for families that say a class of a whole image."""
+"""`hemaloop describe`, `train`, `evaluate` and `predict` for families that say a class of a whole image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from hemaloop.cli.offline_data import require_free, show_findings
 from hemaloop.cli.watching import Watch
 from hemaloop.errors import DatasetError, ImageError
 from hemaloop.evaluation.classification import ClassFigures, ClassificationReport, evaluate_classification
-from hemaloop.formats.classes import ClassDataset, ClassExamples, ClassItem, read_classes
+from hemaloop.formats import detect_format
+from hemaloop.formats.classes import ClassDataset, ClassExamples, ClassItem, detect_layout, read_classes
 from hemaloop.formats.items import load_picture
 from hemaloop.manifest import Manifest, finite
 from hemaloop.model_folder import Opened, preset_of, write_model
@@ -43,7 +44,7 @@ def train(order: Order, family: type[Plugin]) -> ClassificationReport:
     options = {**(preset.options if preset else {}), **(order.options or {})}
     require_free(order.out, MANIFEST, overwrite=order.overwrite)
     family.parse_options(options)  # before the data are read: a wrong option is told at once
-    dataset = _load(order.data, order.renamed or {})
+    dataset = _load(order.data, order.images, order.renamed or {})
     labels = order.labels or (preset.labels if preset else dataset.labels)
     _say_what_is_wrong(console, dataset, labels)
     items = _of_labels(dataset, labels)
@@ -75,11 +76,11 @@ def train(order: Order, family: type[Plugin]) -> ClassificationReport:
 
 
 def evaluate(
-    opened: Opened, model: str, data: Path, out: Path, *, renamed: Mapping[str, str], test: float
+    opened: Opened, model: str, data: Path, out: Path, *, images: Path | None, renamed: Mapping[str, str], test: float
 ) -> ClassificationReport:
     """Measure a model; on the screen, as evaluation.json, roc.png, reliability.png and confusion.png in `out`."""
     console = Console()
-    dataset = _load(data, renamed)
+    dataset = _load(data, images, renamed)
     labels = opened.plugin.labels
     _say_what_is_wrong(console, dataset, labels)
     items = _of_labels(dataset, labels)
@@ -99,6 +100,46 @@ def evaluate(
     save_figures(report, out)
     console.print(f"figures and curves: {out}", markup=False, highlight=False)
     return report
+
+
+def holds_classes(data: Path) -> bool:
+    """Whether a path holds images with a class each, and no boxes."""
+    try:
+        detect_format(data)
+    except DatasetError:
+        pass
+    else:
+        return False
+    try:
+        detect_layout(data)
+    except DatasetError:
+        return False
+    return True
+
+
+def describe(data: Path, out: Path, *, renamed: Mapping[str, str]) -> ClassDataset:
+    """Describe a data set of classes on the screen, and as description.json in `out`."""
+    console = Console()
+    dataset = _load(data, None, renamed)
+    _say_what_is_wrong(console, dataset, dataset.labels)
+    table = Table("class", "images", "subjects")
+    whose = {label: {item.subject for item in dataset.items if item.label == label} for label in dataset.labels}
+    rows = [(label, count, len(whose[label] - {None})) for label, count in dataset.counts().items()]
+    for label, count, subjects in rows:
+        table.add_row(label, f"{count:,}", f"{subjects:,}" if subjects else "-")
+    console.print(table)
+    content = {
+        "path": str(data),
+        "format": dataset.format,
+        "images": len(dataset),
+        "classes": {label: {"images": count, "subjects": subjects} for label, count, subjects in rows},
+        "contradictions": dataset.contradictions(),
+        "faults": [str(fault) for fault in dataset.faults],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "description.json").write_text(json.dumps(content, indent=1), "utf-8")
+    console.print(f"findings: {out}", markup=False, highlight=False)
+    return dataset
 
 
 def measure(plugin: Plugin, items: Sequence[ClassItem], progress: Progress) -> ClassificationReport:
@@ -212,9 +253,9 @@ def _show_said(console: Console, labels: Sequence[str], said: Sequence[Said]) ->
     console.print(table)
 
 
-def _load(data: Path, renamed: Mapping[str, str]) -> ClassDataset:
+def _load(data: Path, images: Path | None, renamed: Mapping[str, str]) -> ClassDataset:
     with Watch("reading", patience=_PATIENCE) as watch:
-        dataset = read_classes(data, watch)
+        dataset = read_classes(data, watch, images)
     unknown = [name for name in renamed if name not in dataset.labels]
     if unknown:
         raise DatasetError(

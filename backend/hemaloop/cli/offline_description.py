@@ -11,16 +11,20 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from hemaloop.cli import offline_classes
 from hemaloop.cli.offline_data import load, show_findings, show_notes
 from hemaloop.describe import ClassSummary, Description, describe
 from hemaloop.drawing import save_figure
 from hemaloop.formats import PointRules
+from hemaloop.formats.classes import ClassDataset
 
 
 def run(
     data: Path, out: Path, *, images: Path | None, renamed: Mapping[str, str], rules: PointRules | None = None
-) -> Description:
+) -> Description | ClassDataset:
     """Describe a data set on the screen, and as description.json and description.png in `out`."""
+    if offline_classes.holds_classes(data):
+        return offline_classes.describe(data, out, renamed=renamed)
     console = Console()
     description = describe(load(data, images, renamed, rules))
     show(console, description)

@@ -54,7 +54,7 @@ def run(
     console = Console()
     opened = open_model(model, device)
     if opened.plugin.produces is Classification:
-        return offline_classes.evaluate(opened, model, data, out, renamed=renamed, test=test)
+        return offline_classes.evaluate(opened, model, data, out, images=images, renamed=renamed, test=test)
     require_regions(type(opened.plugin))
     dataset = for_testing(load(data, images, renamed, rules), test)
     require_masks(type(opened.plugin), dataset)

@@ -3,6 +3,7 @@
     C-NMC      fold_*/all|hem/UID_<subject>_<image>_<cell>_<class>.bmp, several such folders deep
     ALL-IDB2   Im<number>_<0|1>.tif, 1 a lymphoblast (ALL), 0 a healthy cell (HEM)
     folders    <class>/<any name>
+    export     Label Studio's JSON export of choices about whole images
 
 C-NMC names the subject of each image; the others do not. A file ``subjects.csv`` with the columns ``file`` and
 ``subject`` beside the images names it for them, so that no subject is on two sides of a split.
@@ -22,10 +23,11 @@ from pathlib import Path
 import numpy as np
 
 from hemaloop.errors import DatasetError, ImageError
+from hemaloop.formats import class_export
 from hemaloop.formats.items import IMAGE_SUFFIXES, Fault, load_picture, pictures_in
 from hemaloop.plugin import Classification, Example, Image, Progress, Silent
 
-C_NMC, ALL_IDB2, FOLDERS = "C-NMC", "ALL-IDB2", "class folders"
+C_NMC, ALL_IDB2, FOLDERS, EXPORT = "C-NMC", "ALL-IDB2", "class folders", "Label Studio export"
 SUBJECTS = "subjects.csv"
 _UID = re.compile(r"UID_(?P<subject>H?\d+)_(?P<image>\d+)_(?P<cell>\d+)_(?P<label>all|hem)", re.IGNORECASE)
 _IDB2 = re.compile(r"Im\d+_(?P<label>[01])", re.IGNORECASE)
@@ -33,7 +35,7 @@ _IDB2_LABELS = {"1": "ALL", "0": "HEM"}
 _THREADS = 8
 _KNOWN = (
     "C-NMC (fold_*/all and fold_*/hem with UID_<subject>_<image>_<cell>_<class>.bmp), ALL-IDB2 (Im<number>_<0 or "
-    "1>.tif), or a folder a class with its images"
+    "1>.tif), a folder a class with its images, or Label Studio's JSON export of choices"
 )
 
 
@@ -48,8 +50,10 @@ class ClassItem:
 
     @property
     def group(self) -> str | None:
-        """What splits keep together, as `dataset.group_of` names it."""
-        return None if self.subject is None else f"subject:{self.subject}"
+        """What splits keep together, named as `dataset.group_of` does; an export's tasks have named it already."""
+        if self.subject is None or ":" in self.subject:
+            return self.subject
+        return f"subject:{self.subject}"
 
     def image(self) -> Image:
         """Its pixels. Raises `ImageError` where the file is gone or changed for the worse."""
@@ -120,15 +124,19 @@ _Named = tuple[Path, str, str | None]
 """An image, its class, its subject."""
 
 
-def read_classes(path: Path, progress: Progress | None = None) -> ClassDataset:
+def read_classes(path: Path, progress: Progress | None = None, images: Path | None = None) -> ClassDataset:
     """Every image with its class, decoded once to find what is broken.
 
+    images: folder of the image files of an export, where they are not beside it.
     Raises `DatasetError` where the path is no such data set.
     """
-    name, reader = detect_layout(path)
     faults: list[Fault] = []
-    named = list(reader(path, faults))
-    subjects = _listed_subjects(path / SUBJECTS, faults)
+    if class_export.recognises(path):
+        name, named, root = EXPORT, list(class_export.read(path, images, faults)), images or path.parent
+    else:
+        name, reader = detect_layout(path)
+        named, root = list(reader(path, faults)), path
+    subjects = _listed_subjects(root / SUBJECTS, faults)
     items = []
     progress = progress or Silent()
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
@@ -137,7 +145,7 @@ def read_classes(path: Path, progress: Progress | None = None) -> ClassDataset:
                 if isinstance(item, Fault):
                     faults.append(item)
                 else:
-                    listed = subjects.get(item.path.relative_to(path).as_posix(), subjects.get(item.path.name))
+                    listed = subjects.get(item.path.relative_to(root).as_posix(), subjects.get(item.path.name))
                     items.append(item if listed is None else ClassItem(item.path, item.label, item.key, listed))
                 progress.report(done, len(named), "images")
         except BaseException:
@@ -150,7 +158,8 @@ def read_classes(path: Path, progress: Progress | None = None) -> ClassDataset:
 def detect_layout(path: Path) -> tuple[str, Callable[[Path, list[Fault]], Iterator[_Named]]]:
     """The name of a layout and what reads it. Raises `DatasetError` that says what was expected."""
     if not path.is_dir():
-        raise DatasetError(f"data set {path}: there is no such folder; expected {_KNOWN}")
+        found = "is no such export" if path.is_file() else "there is no such folder"
+        raise DatasetError(f"data set {path}: {found}; expected {_KNOWN}")
     if any(path.rglob("UID_*")):
         return C_NMC, _c_nmc
     if any(_IDB2.fullmatch(picture.stem) for picture in pictures_in(path)):

@@ -90,7 +90,7 @@ def _raw(
             faults += _disagreement(path, task, truth)
     if not labelled:
         return None
-    image, wanted = _image(task["data"], by_name)
+    image, wanted = image_of(task["data"], by_name)
     size = None if (width, height) == _UNKNOWN_SIZE else (width, height)
     return Raw(path, image, boxes, size=size, wanted=wanted, ignore=ignore, mask=mask)
 
@@ -168,7 +168,7 @@ def _size(region: Mapping[str, Any]) -> tuple[int, int] | None:
     return (width, height) if isinstance(width, int) and isinstance(height, int) and min(width, height) > 0 else None
 
 
-def _image(data: Mapping[str, Any], by_name: Mapping[str, Path]) -> tuple[Path | None, str]:
+def image_of(data: Mapping[str, Any], by_name: Mapping[str, Path]) -> tuple[Path | None, str]:
     """The file of a task's image, and what was looked for."""
     addresses = [value for value in data.values() if isinstance(value, str)]
     named = [address for address in addresses if _file_name(address).lower().endswith(IMAGE_SUFFIXES)]
