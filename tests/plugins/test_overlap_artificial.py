@@ -25,7 +25,9 @@ def test_the_overdrawn_image_hides_what_lies_below() -> None:
 
 
 def test_the_mixture_weighs_the_minimum_with_a() -> None:
-    mixed = artificial.mixed(0.25, artificial.minimum_image(BELOW, ABOVE), artificial.overdrawn_image(BELOW, ABOVE, CELLS))
+    mixed = artificial.mixed(
+        0.25, artificial.minimum_image(BELOW, ABOVE), artificial.overdrawn_image(BELOW, ABOVE, CELLS)
+    )
     assert mixed[0, :, 0].tolist() == [0.25 * 100 + 0.75 * 120, 90, 200]
 
 
