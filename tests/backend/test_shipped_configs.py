@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from defusedxml import ElementTree
 from label_studio_sdk.label_interface import LabelInterface
 
 from hemaloop import projects, registry, results
 from hemaloop.labelconfig import Control, LabelConfig, parse_label_config
-from hemaloop.plugin import Detections, ReviewMark, Scored
+from hemaloop.plugin import ClassMap, Detections, ReviewMark, Scored
 from hemaloop.project_setup import shipped_config
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "labeling_configs").glob("*.xml"))
@@ -49,11 +50,14 @@ def test_its_family_serves_it_with_the_labels_of_its_preset(config: LabelConfig,
 
 
 def test_a_mark_for_any_reason_is_valid_and_red(xml: str, config: LabelConfig, control: Control) -> None:
-    found = Detections.truth([[1, 2, 30, 40], [3, 4, 50, 60]], [0, 1])
+    boxes = Detections.truth([[1, 2, 30, 40], [3, 4, 50, 60]], [0, 1])
+    found = (
+        boxes if control.kind == "rectanglelabels" else ClassMap(np.tile(np.array([0, 1, 2, 0], np.uint8), (64, 16)))
+    )
     marks = (ReviewMark(0, "uncertain box; maybe rare: Teardrop (35%)"), ReviewMark(1, "something else"))
     answer = results.Answer(control, Scored(found, 1.0, marks), control.model_labels, 64, 64)
     prediction = results.task_prediction([answer], "v")
-    assert [region["type"] for region in prediction["result"]] == ["taxonomy", "rectanglelabels"] * 2
+    assert [region["type"] for region in prediction["result"]] == ["taxonomy", control.kind] * 2
     assert results.validate(prediction, config) == []
     assert LabelInterface(xml).validate_prediction(prediction, return_errors=True) == []
     colours = {tag.attrib["color"] for tag in ElementTree.fromstring(xml).iter("Choice")}

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-MODULES = ("overhead", "webhooks", "predicting", "push", "relevance", "pooling")
+MODULES = ("overhead", "webhooks", "predicting", "push", "relevance", "pooling", "overlap")
 REPORT = Path("reports/benchmarks.json")
 
 

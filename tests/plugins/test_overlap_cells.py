@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hemaloop_overlap_unet.cells import find_cells, tidied
 from numpy.typing import NDArray
+
+from hemaloop_overlap_unet.cells import find_cells, tidied
 
 
 def discs(*middles: tuple[float, float], radius: float = 12, size: tuple[int, int] = (100, 140)) -> NDArray[np.uint8]:

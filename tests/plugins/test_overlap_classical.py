@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hemaloop_overlap_unet.classical import estimated_diameter, is_inverted, segment
-from hemaloop_overlap_unet.sources import UNKNOWN, cutouts, trusted_classes
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from scipy import ndimage
+
+from hemaloop_overlap_unet.classical import estimated_diameter, is_inverted, segment
+from hemaloop_overlap_unet.sources import UNKNOWN, cutouts, trusted_classes
 
 PINK, PURPLE, LIGHT = (190, 110, 130), (80, 40, 130), (225, 220, 225)
 GRID = [(x, y) for y in (60, 160, 260) for x in (60, 160, 260, 360)]

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
+from hemaloop.errors import DatasetError, ImageError, NotFitted, OptionError, StoreError
+from hemaloop.plugin import ClassMap, Example, Silent
+from hemaloop.synthetic import render_smear
 from hemaloop_overlap_unet import CLASSICAL, STARTER, OverlapUNet
 from hemaloop_overlap_unet.compose import Mixture, compose
 from hemaloop_overlap_unet.meaning import meaning_of
 from hemaloop_overlap_unet.sources import UNKNOWN, Source, make_source
 from hemaloop_overlap_unet.tiles import Tiling, blended
 from hemaloop_overlap_unet.truth import truth_classes
-from numpy.typing import NDArray
-
-from hemaloop.errors import DatasetError, ImageError, NotFitted, OptionError, StoreError
-from hemaloop.plugin import ClassMap, Example, Silent
-from hemaloop.synthetic import render_smear
 
 LABELS = ("RBC", "Overlap")
 
@@ -91,7 +91,7 @@ def test_a_model_for_other_labels_is_refused() -> None:
 def test_a_mask_of_the_wrong_size_is_named() -> None:
     image = example(0).image
     wrong = Example(image, ClassMap(np.ones((10, 10), np.uint8)), "the-key")
-    with pytest.raises(DatasetError, match="the-key.*10 x 10"):
+    with pytest.raises(DatasetError, match=r"the-key.*10 x 10"):
         OverlapUNet(LABELS, OverlapUNet.quick_options).fit([wrong], [], Silent())
 
 
