@@ -27,6 +27,8 @@ PINHOLE = 0.02
 """Area up to which a hole in a cell is filled."""
 SLIVER = 0.08
 """Area below which a part between overlaps is not a cell of its own."""
+CUT_OFF = 0.3
+"""Area below which what the frame cuts off is not counted: on cbc/Training nearly nobody boxed such a rest."""
 STACKED = 0.35
 """Area from which an overlap inside one cell is a second cell that lies on it as a whole."""
 CLUMP = 1.3
@@ -184,7 +186,8 @@ def find_cells(classes: Classes) -> Cells:
     for number, window in enumerate(ndimage.find_objects(parts), 1):
         inside = parts[window] == number
         clump = np.where(inside, classes[window], 0).astype(np.uint8)
-        cells += [_placed(mask, clump == 2, window, classes.shape) for mask in _split(clump, diameter)]
+        placed = [_placed(mask, clump == 2, window, classes.shape) for mask in _split(clump, diameter)]
+        cells += [cell for cell in placed if cell.whole or cell.area >= CUT_OFF * np.pi / 4 * diameter**2]
     return Cells(classes, tuple(cells), diameter)
 
 

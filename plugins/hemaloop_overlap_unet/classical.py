@@ -98,10 +98,12 @@ def is_inverted(image: Image) -> bool:
 
     The background is the side of Otsu's threshold that is smoother and reaches further along the picture's frame.
     """
+    image = resized(image, min(1.0, GLANCE / 2 / max(image.shape[:2])))
     grey = ndimage.gaussian_filter(image.mean(axis=2, dtype=np.float32), 1.0)
     if min(grey.shape) < 3 or float(np.ptp(grey)) < 8:
         return False
-    bright = grey > threshold_otsu(grey)  # type: ignore[no-untyped-call]
+    level = grey - ndimage.uniform_filter(grey, min(grey.shape) // 2)  # light may fall off to a side
+    bright = level > threshold_otsu(level)  # type: ignore[no-untyped-call]
     rough = ndimage.gaussian_gradient_magnitude(grey, 1.5)
     inner_bright, inner_dark = (
         ndimage.binary_erosion(bright, iterations=2),

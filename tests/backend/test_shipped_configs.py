@@ -11,7 +11,7 @@ from label_studio_sdk.label_interface import LabelInterface
 
 from hemaloop import projects, registry, results
 from hemaloop.labelconfig import Control, LabelConfig, parse_label_config
-from hemaloop.plugin import Classification, Detections, ReviewMark, Scored
+from hemaloop.plugin import Classification, ClassMap, Detections, ReviewMark, Scored
 from hemaloop.project_setup import shipped_config
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "labeling_configs").glob("*.xml"))
@@ -50,14 +50,16 @@ def test_its_families_serve_it_with_the_labels_of_their_presets(config: LabelCon
 
 
 def test_a_mark_for_any_reason_is_valid_and_red(xml: str, config: LabelConfig) -> None:
-    control = boxes_of(config)
+    control = next((control for control in config.bound if control.kind != "choices"), None)
     if control is None:
         return
-    found = Detections.truth([[1, 2, 30, 40], [3, 4, 50, 60]], [0, 1])
+    boxes = Detections.truth([[1, 2, 30, 40], [3, 4, 50, 60]], [0, 1])
+    masks = ClassMap(np.tile(np.array([0, 1, 2, 0], np.uint8), (64, 16)))
+    found = boxes if control.kind == "rectanglelabels" else masks
     marks = (ReviewMark(0, "uncertain box; maybe rare: Teardrop (35%)"), ReviewMark(1, "something else"))
     answer = results.Answer(control, Scored(found, 1.0, marks), control.model_labels, 64, 64)
     prediction = results.task_prediction([answer], "v")
-    assert [region["type"] for region in prediction["result"]] == ["taxonomy", "rectanglelabels"] * 2
+    assert [region["type"] for region in prediction["result"]] == ["taxonomy", control.kind] * 2
     assert results.validate(prediction, config) == []
     assert LabelInterface(xml).validate_prediction(prediction, return_errors=True) == []
     marks = [choice for tag in ElementTree.fromstring(xml).iter("Taxonomy") for choice in tag.iter("Choice")]

@@ -1,0 +1,65 @@
+"""The overlap family on real smears, outlined by eye before any model was trained."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from hemaloop.evaluation.segmentation import SegmentationReport, evaluate_maps
+from hemaloop.formats.items import load_picture
+from hemaloop.plugin import ClassMap
+from hemaloop_overlap_unet import CLASSICAL, STARTER, OverlapUNet
+from overlap_truth import classes_of, read_crops
+from real_smears import DATA, needs_cbc, needs_chula
+
+LABELS = ("RBC", "Overlap")
+EACH = 4
+"""Of how many crops one is looked at here; all of them are in the model card."""
+
+
+def test_pixels_of_two_outlines_are_an_overlap() -> None:
+    square, moved = [[0, 0], [4, 0], [4, 4], [0, 4]], [[2, 0], [6, 0], [6, 4], [2, 4]]
+    assert classes_of([square, moved], 0, 0, 7, 1).tolist() == [[1, 1, 2, 2, 1, 1, 0]]
+    assert classes_of([square], 2, 0, 3, 1).tolist() == [[1, 1, 0]]
+
+
+def test_there_are_crops_enough_and_ten_were_drawn_twice() -> None:
+    crops = read_crops()
+    assert len(crops) >= 36
+    twice = [crop for crop in crops if crop.again is not None]
+    assert len(twice) >= 10
+    first = [ClassMap(crop.classes) for crop in twice]
+    again = [ClassMap(crop.again) for crop in twice if crop.again is not None]
+    assert evaluate_maps(first, again, LABELS).pooled["Overlap"] > 0.85
+
+
+@needs_chula
+@needs_cbc
+def test_the_starter_never_learned_from_an_outlined_image() -> None:
+    learned = set(json.loads((STARTER / "trained_on.json").read_text("utf-8")))
+    assert not learned & {load_picture(DATA / crop.image).key for crop in read_crops()}
+
+
+def measured(plugin: OverlapUNet) -> SegmentationReport:
+    crops = read_crops()[::EACH]
+    found = []
+    for crop in crops:
+        [one] = plugin.predict([crop.pixels(DATA)])
+        assert isinstance(one, ClassMap)
+        found.append(ClassMap(np.ascontiguousarray(one.labels[crop.window()])))
+    return evaluate_maps([ClassMap(crop.classes) for crop in crops], found, LABELS)
+
+
+@needs_chula
+@needs_cbc
+def test_the_starter_beats_the_classical_segmentation_on_real_overlaps() -> None:
+    reports = []
+    for directory in (STARTER, CLASSICAL):
+        plugin = OverlapUNet(LABELS)
+        plugin.load(directory)
+        reports.append(measured(plugin))
+    network, classical = reports
+    assert network.pooled["Overlap"] > 0.4
+    assert network.mean_iou_all > classical.mean_iou_all + 0.1
+    assert network.pooled["RBC"] > classical.pooled["RBC"]

@@ -1,0 +1,182 @@
+"""The overlap U-Net through its contract, on small pictures and small networks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from hemaloop.errors import DatasetError, ImageError, NotFitted, OptionError, StoreError
+from hemaloop.plugin import ClassMap, Example, Silent
+from hemaloop.synthetic import render_smear
+from hemaloop_overlap_unet import CLASSICAL, STARTER, OverlapUNet
+from hemaloop_overlap_unet.compose import Mixture, compose
+from hemaloop_overlap_unet.meaning import meaning_of
+from hemaloop_overlap_unet.sources import UNKNOWN, Source, make_source
+from hemaloop_overlap_unet.tiles import Tiling, blended
+from hemaloop_overlap_unet.truth import truth_classes
+
+LABELS = ("RBC", "Overlap")
+
+
+def example(seed: int, key: str = "", width: int = 160, height: int = 128) -> Example:
+    smear = render_smear(seed=seed, width=width, height=height)
+    return Example(smear.image, ClassMap(smear.masks), key or f"smear-{seed}")
+
+
+@pytest.fixture(scope="module")
+def fitted() -> OverlapUNet:
+    plugin = OverlapUNet(LABELS, OverlapUNet.quick_options)
+    plugin.fit([example(seed) for seed in range(3)], [example(3)], Silent())
+    return plugin
+
+
+def classical(labels: tuple[str, ...] = LABELS) -> OverlapUNet:
+    plugin = OverlapUNet(labels)
+    plugin.load(CLASSICAL)
+    return plugin
+
+
+def test_a_project_without_a_label_has_its_red_cells_masked() -> None:
+    smear = render_smear(seed=5, width=640, height=480)
+    [found] = classical().predict([smear.image])
+    assert isinstance(found, ClassMap)
+    both, either = (found.labels > 0) & (smear.masks > 0), (found.labels > 0) | (smear.masks > 0)
+    assert both.sum() / either.sum() > 0.8
+
+
+def test_the_classical_model_saves_as_json_alone(tmp_path: Path) -> None:
+    classical().save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["unet.json"]
+
+
+def test_the_starter_is_small_and_says_what_it_learned_from() -> None:
+    assert (STARTER / "unet.safetensors").stat().st_size <= 30e6
+    assert len(json.loads((STARTER / "trained_on.json").read_text("utf-8"))) > 100
+
+
+def test_what_was_measured_is_told_with_the_map(fitted: OverlapUNet) -> None:
+    image = example(0).image
+    [scored] = fitted.score([image])
+    cells = fitted.cells(scored.prediction)
+    assert scored.measurements["cells"] == len(cells)
+    assert all(np.isfinite(list(cell.measures.values())).all() for cell in cells)
+
+
+@pytest.mark.parametrize(
+    ("labels", "cell"),
+    [(("RBC", "Overlap"), 1), (("Overlap", "RBC"), 2), (("Überlappung", "Erythrozyt"), 2), (("one", "two"), 1)],
+)
+def test_the_label_named_overlap_is_the_overlap(labels: tuple[str, ...], cell: int) -> None:
+    meaning = meaning_of(labels)
+    assert (meaning.cell, meaning.overlap) == (cell, 3 - cell)
+    classes = np.array([[0, 1, 2]], np.uint8)
+    assert np.array_equal(meaning.classes(meaning.values(classes)), classes)
+
+
+@pytest.mark.parametrize("labels", [("RBC",), ("RBC", "Overlap", "WBC")])
+def test_more_or_fewer_than_two_labels_are_refused(labels: tuple[str, ...]) -> None:
+    with pytest.raises(OptionError, match="expected two"):
+        OverlapUNet(labels)
+
+
+def test_a_model_for_other_labels_is_refused() -> None:
+    with pytest.raises(StoreError, match="made for labels"):
+        classical(("Overlap", "RBC"))
+
+
+def test_a_mask_of_the_wrong_size_is_named() -> None:
+    image = example(0).image
+    wrong = Example(image, ClassMap(np.ones((10, 10), np.uint8)), "the-key")
+    with pytest.raises(DatasetError, match=r"the-key.*10 x 10"):
+        OverlapUNet(LABELS, OverlapUNet.quick_options).fit([wrong], [], Silent())
+
+
+def test_images_without_a_cell_teach_nothing_and_say_so() -> None:
+    empty = Example(np.full((80, 90, 3), 220, np.uint8), ClassMap(np.zeros((80, 90), np.uint8)), "empty")
+    with pytest.raises(DatasetError, match="no free-standing cell and no overlap"):
+        OverlapUNet(LABELS, OverlapUNet.quick_options).fit([empty], [], Silent())
+
+
+def test_what_nobody_looked_at_is_unknown_and_what_is_marked_in_it_is_not() -> None:
+    truth = np.zeros((10, 10), np.uint8)
+    truth[2, 2] = 1
+    one = Example(np.zeros((10, 10, 3), np.uint8), ClassMap(truth), "k", np.array([[1, 1, 4, 4]], np.float32))
+    classes = truth_classes(one, meaning_of(LABELS))
+    assert classes[2, 2] == 1
+    assert (classes == UNKNOWN).sum() == 8
+
+
+def test_a_damaged_artifact_is_named(fitted: OverlapUNet, tmp_path: Path) -> None:
+    fitted.save(tmp_path)
+    (tmp_path / "unet.safetensors").write_bytes(b"broken")
+    with pytest.raises(StoreError, match=r"unet\.safetensors"):
+        OverlapUNet(LABELS, OverlapUNet.quick_options).load(tmp_path)
+
+
+def test_weights_that_are_not_there_are_named() -> None:
+    plugin = OverlapUNet(LABELS, {**OverlapUNet.quick_options, "weights": "nowhere.safetensors"})
+    with pytest.raises(StoreError, match="no such file"):
+        plugin.fit([example(0)], [], Silent())
+
+
+def test_starting_weights_say_which_images_they_have_seen() -> None:
+    options = {"weights": "starter", "pictures": 2, "batch_size": 2, "window": 64}
+    report = OverlapUNet(LABELS, options).fit([example(0)], [], Silent())
+    assert len(report.inherited) > 100
+
+
+def test_the_pixelshuffle_decoder_trains_too() -> None:
+    plugin = OverlapUNet(LABELS, {**OverlapUNet.quick_options, "decoder": "pixelshuffle", "pictures": 4})
+    plugin.fit([example(0)], [], Silent())
+    [found] = plugin.predict([example(0).image])
+    assert isinstance(found, ClassMap)
+
+
+def test_predicting_without_a_model_names_the_remedy() -> None:
+    with pytest.raises(NotFitted, match="rbc_overlap_classical"):
+        OverlapUNet(LABELS).predict([example(0).image])
+
+
+def test_what_is_no_image_is_named() -> None:
+    with pytest.raises(ImageError, match="image 1 of the batch"):
+        classical().predict([example(0).image, np.zeros((4, 4), np.uint8)])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (64, 64), (150, 200), (65, 130)])
+def test_tiles_leave_no_seam_in_what_does_not_depend_on_place(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+    def ask(tile: NDArray[np.uint8]) -> NDArray[np.float32]:
+        assert tile.shape[0] % 16 == 0
+        assert tile.shape[1] % 16 == 0
+        return tile.astype(np.float32).transpose(2, 0, 1)
+
+    found = blended(image, 3, ask, Tiling(side=64, overlap=16))
+    assert np.allclose(found, image.transpose(2, 0, 1), atol=1e-3)
+
+
+def sources(seeds: range) -> list[Source]:
+    made = [example(seed, width=320, height=240) for seed in seeds]
+    return [make_source(one.image, one.truth.labels, 20) for one in made if isinstance(one.truth, ClassMap)]
+
+
+def test_pictures_depend_on_their_generator_alone() -> None:
+    made = sources(range(2))
+    first, again = (compose(made, [], [], Mixture(), 64, 20, np.random.default_rng(7)) for _ in range(2))
+    assert np.array_equal(first.pixels, again.pixels)
+    assert np.array_equal(first.classes, again.classes)
+
+
+def test_composing_makes_overlaps_where_the_images_have_none() -> None:
+    made = [source for source in sources(range(8)) if source.cells.any()]
+    flat = [
+        Source(s.pixels, np.where(s.cells, 1, np.where(s.classes > 0, UNKNOWN, 0)).astype(np.uint8), s.cells, s.lamp)
+        for s in made
+    ]
+    found = [compose(flat, [], [], Mixture(), 128, 20, np.random.default_rng(number)).classes for number in range(12)]
+    assert not any((source.classes == 2).any() for source in flat)
+    assert sum(bool((classes == 2).any()) for classes in found) >= 4
