@@ -223,6 +223,8 @@ class Plugin(ABC):
     presets: ClassVar[Mapping[str, Preset]] = {}
     quick_options: ClassVar[Mapping[str, Any]] = {}
     """Options with which a fit on a handful of small images takes seconds; the conformance kit fits with them."""
+    overfit_options: ClassVar[Mapping[str, Any]] = {}
+    """What must differ from `quick_options` so that a fit learns four small smears by heart, within a minute or so."""
 
     def __init__(
         self,

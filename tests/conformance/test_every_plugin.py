@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
-
-import pytest
-
 from hemaloop import registry
-from hemaloop.testing import LAWS, Subject
-from hemaloop.testing.laws import Law
+from hemaloop.testing import Law, Subject, parametrize_with_laws
 
-FAMILIES = [registered.name for registered in registry.all_registered()]
-
-
-@cache
-def subject(family: str) -> Subject:
-    """One examination a family, so that its model is fitted once."""
-    return Subject(registry.find(family))
+FAMILIES = [registry.find(registered.name) for registered in registry.all_registered()]
 
 
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_family_keeps_the_law(family: str, law: Law) -> None:
-    law(subject(family))
+@parametrize_with_laws(*FAMILIES)
+def test_family_keeps_the_law(subject: Subject, law: Law) -> None:
+    law(subject)

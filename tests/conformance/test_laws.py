@@ -1,66 +1,147 @@
-"""The laws accept a family that keeps them, and each law catches a family that breaks it."""
+"""The laws accept families that keep them, and each broken family is caught by the law made for it and by no other."""
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
-from conformance import whole_image
-from conformance.whole_image import WholeImage
+from conformance import breakers_of_form as form
+from conformance import breakers_of_learning as learning
+from conformance.imports_torch import Heavy
+from conformance.remembering import Remembering, RememberingClasses, RememberingMaps
+from hemaloop.errors import PluginError
 from hemaloop.plugin import Plugin
-from hemaloop.testing import LAWS, LawBroken, Subject, check_plugin
+from hemaloop.testing import LAWS, Subject, Verdict, check_plugin, parametrize_with_laws
+from hemaloop.testing.laws import Law
 
-BREAKERS = {
-    "check_is_described": whole_image.Nameless,
-    "check_options_are_validated": whole_image.Loose,
-    "check_unfitted_is_refused": whole_image.Guesser,
-    "check_relevance_is_a_number": whole_image.Negative,
-    "check_batch_does_not_matter": whole_image.Moody,
-    "check_features_are_comparable": whole_image.Crowded,
-    "check_inputs_are_untouched": whole_image.Scribbler,
-    "check_global_random_state_is_untouched": whole_image.Gambler,
-    "check_no_example_is_an_error": whole_image.Nothing,
-    "check_cancel_leaves_it_usable": whole_image.HalfDone,
-    "check_same_seed_same_model": whole_image.Learner,
-    "check_saved_model_predicts_the_same": whole_image.Pickler,
-    "check_foreign_labels_are_refused": whole_image.AnyLabels,
-    "check_missing_files_are_named": whole_image.NoFiles,
-    "check_unload_frees": whole_image.Keeper,
-    "check_import_is_light": whole_image.Heavy,
-    "check_labels_are_validated": whole_image.AnyNames,
-    "check_presets_are_valid": whole_image.LostStarter,
-    "check_no_image_gives_no_prediction": whole_image.Talkative,
-    "check_shown_is_part_of_what_is_found": whole_image.Hider,
-    "check_score_contains_the_prediction": whole_image.TwoMinded,
-    "check_predict_is_thread_safe": whole_image.Crosstalk,
-    "check_explanations_lie_on_the_image": whole_image.Glaring,
+BREAKERS: dict[str, tuple[type[Plugin], ...]] = {
+    "check_is_described": (learning.Nameless,),
+    "check_import_is_light": (Heavy,),
+    "check_constructor_is_cheap": (learning.Reader, learning.Builder),
+    "check_options_are_validated": (learning.Loose,),
+    "check_options_may_be_text": (learning.Untyped, learning.Strict),
+    "check_labels_are_validated": (learning.AnyNames,),
+    "check_presets_are_valid": (learning.LostStarter,),
+    "check_unfitted_is_refused": (learning.Guesser,),
+    "check_no_image_gives_no_prediction": (form.Talkative,),
+    "check_the_declared_variant_comes_back": (form.OtherVariant,),
+    "check_arrays_have_their_shape_and_type": (form.DoublePrecision, form.ExtraClass, form.SmallMap),
+    "check_numbers_are_finite": (form.Dividing,),
+    "check_boxes_lie_inside": (form.OutsideBox, form.InvertedBox),
+    "check_labels_are_known": (form.BackgroundCounted, form.MeaninglessValue),
+    "check_scores_are_probabilities": (form.Logits, form.Unsorted, form.HalfSum),
+    "check_odd_images_are_answered": (form.Stumbling, form.TinyBox),
+    "check_shown_is_part_of_what_is_found": (form.Hider,),
+    "check_score_contains_the_prediction": (form.TwoMinded,),
+    "check_relevance_is_a_number": (form.Negative, form.Boundless),
+    "check_marks_point_at_objects": (form.WrongMark,),
+    "check_only_the_image_matters": (form.Crowded, form.Queued, form.Moody),
+    "check_features_are_comparable": (
+        form.BatchFeatures,
+        form.RowFeatures,
+        form.DoubleFeatures,
+        form.BlankFeatures,
+    ),
+    "check_images_are_untouched": (form.Scribbler,),
+    "check_predicting_leaves_random_state": (form.Gambler,),
+    "check_predict_is_thread_safe": (form.Crosstalk,),
+    "check_explanations_lie_on_the_image": (form.Glaring,),
+    "check_label_studio_gives_it_back": (form.ReasonAsBytes,),
+    "check_fitting_leaves_random_state": (learning.Seeder,),
+    "check_examples_are_untouched": (learning.Augmenter,),
+    "check_fit_reports": (learning.Diverging,),
+    "check_no_example_is_an_error": (learning.Nothing,),
+    "check_one_label_is_enough": (learning.PairsOnly,),
+    "check_a_smear_without_cells_is_learned": (learning.NeedsCells,),
+    "check_it_learns_four_smears": (learning.Shifted, learning.OffByOne, learning.Swapped),
+    "check_same_seed_same_model": (learning.Unseeded,),
+    "check_refit_forgets": (learning.Continuing,),
+    "check_cancel_leaves_it_usable": (learning.Deaf, learning.HalfDone),
+    "check_saved_model_predicts_the_same": (learning.Forgetful,),
+    "check_saved_files_are_harmless": (learning.Pickler, learning.Disguised),
+    "check_foreign_labels_are_refused": (learning.AnyLabels,),
+    "check_missing_files_are_named": (learning.NoFiles,),
+    "check_unload_forgets": (learning.Keeper, learning.OneWay),
+    "check_unload_frees_memory": (learning.Hoarder,),
 }
-MORE_BREAKERS = [
-    ("check_features_are_comparable", whole_image.Sized),
-    ("check_features_are_comparable", whole_image.Halved),
-    ("check_features_are_comparable", whole_image.Dark),
-    ("check_predictions_are_well_formed", whole_image.OutsideBox),
-    ("check_predictions_are_well_formed", whole_image.DoubleBox),
-    ("check_relevance_is_a_number", whole_image.WrongMark),
-    ("check_saved_model_predicts_the_same", whole_image.Forgetful),
-    ("check_cancel_leaves_it_usable", whole_image.Deaf),
+PAIRS = [
+    pytest.param(law, breaker, id=f"{breaker.__name__}-{law}")
+    for law, breakers in BREAKERS.items()
+    for breaker in breakers
 ]
 
 
-def test_a_family_that_keeps_every_law_passes() -> None:
-    assert check_plugin(WholeImage) == []
+@cache
+def verdicts(breaker: type[Plugin]) -> list[Verdict]:
+    """What is broken, found once for the tests that look at it."""
+    return check_plugin(breaker)
 
 
-@pytest.mark.parametrize(("law", "breaker"), [*BREAKERS.items(), *MORE_BREAKERS])
-def test_the_law_catches_a_family_that_breaks_it(law: str, breaker: type[Plugin]) -> None:
-    check = {one.__name__: one for one in LAWS}[law]
-    with pytest.raises(LawBroken):
-        check(Subject(breaker))
+@parametrize_with_laws(Remembering, RememberingMaps, RememberingClasses)
+def test_a_family_that_keeps_the_law_passes(subject: Subject, law: Law) -> None:
+    law(subject)
+
+
+@pytest.mark.parametrize(("law", "breaker"), PAIRS)
+def test_exactly_the_law_made_for_it_catches_a_broken_family(law: str, breaker: type[Plugin]) -> None:
+    broken = {verdict.law: verdict.fault for verdict in verdicts(breaker)}
+    assert broken.keys() == {law}, broken
+    assert not broken[law].startswith("raised "), "a broken law must be told by its own message"
+
+
+@pytest.mark.parametrize(("law", "breaker"), PAIRS)
+def test_its_message_says_what_to_do(law: str, breaker: type[Plugin]) -> None:
+    verdict = next(verdict for verdict in verdicts(breaker) if verdict.law == law)
+    assert len(verdict.fault) > 40
+    assert any(sign in verdict.fault for sign in (":", ";", "must")), verdict.fault
 
 
 def test_every_law_has_a_breaker() -> None:
-    assert {law.__name__ for law in LAWS} == {name for name, _ in [*BREAKERS.items(), *MORE_BREAKERS]}
+    assert list(BREAKERS) == [law.__name__ for law in LAWS]
+
+
+def test_every_law_is_a_sentence() -> None:
+    assert all(law.__doc__ and law.__doc__.strip().endswith((".", ".)")) for law in LAWS)
 
 
 def test_a_subject_shares_one_fitted_model() -> None:
-    examined = Subject(WholeImage)
+    examined = Subject(Remembering)
     assert examined.fitted is examined.fitted
+
+
+def test_a_known_failure_needs_a_reason_and_a_law() -> None:
+    with pytest.raises(PluginError, match="no reason"):
+        check_plugin(learning.Continuing, known_failures={"refit_forgets": " "})
+    with pytest.raises(PluginError, match="expected names of laws"):
+        parametrize_with_laws(Remembering, known_failures={"remembering": {"no_such_law": "because"}})
+    with pytest.raises(PluginError, match="found families"):
+        parametrize_with_laws(Remembering, known_failures={"other": {}})
+
+
+def test_a_known_failure_is_no_fault_until_it_is_mended() -> None:
+    known = {"check_refit_forgets": "goes on from the last fit"}
+    assert check_plugin(learning.Continuing, known_failures=known) == []
+    (mended,) = check_plugin(Remembering, known_failures=known)
+    assert "take it off the list" in str(mended)
+
+
+def test_a_known_failure_is_a_strict_expected_failure_of_pytest() -> None:
+    mark = parametrize_with_laws(
+        Remembering, known_failures={"remembering": {"refit_forgets": "goes on from the last fit"}}
+    ).mark
+    assert len(mark.args[1]) == len(LAWS)
+    (case,) = [one for one in mark.args[1] if one.marks]
+    assert case.id == "remembering-refit_forgets"
+    (expected,) = case.marks
+    assert expected.kwargs["strict"]
+    assert expected.kwargs["reason"] == "goes on from the last fit"
+
+
+def test_what_a_family_raises_is_its_verdict() -> None:
+    class Exploding(Remembering):
+        def score(self, images: object) -> object:
+            raise MemoryError("no room")
+
+    faults = [verdict.fault for verdict in check_plugin(Exploding)]
+    assert any("raised MemoryError: no room" in fault for fault in faults)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from hemaloop.errors import Cancelled, HemaloopError
 
-MODULES = ("serve", "worker", "project", "project_status", "demo", "offline", "simulate", "inspect")
+MODULES = ("serve", "worker", "project", "project_status", "demo", "offline", "simulate", "plugins", "inspect")
 
 
 def build() -> typer.Typer:

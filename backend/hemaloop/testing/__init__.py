@@ -2,19 +2,28 @@
 
 In a plugin's own tests::
 
-    import pytest
-    from hemaloop.testing import LAWS, Subject
+    from hemaloop.testing import parametrize_with_laws
 
-    subject = Subject(MyPlugin)
-
-    @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-    def test_law(law):
+    @parametrize_with_laws(MyFamily)
+    def test_law(subject, law):
         law(subject)
+
+Without pytest, `check_plugin(MyFamily)` gives the laws that it breaks; `hemaloop plugins check my_family` shows them.
 """
 
 from __future__ import annotations
 
-from hemaloop.testing.laws import LAWS
-from hemaloop.testing.subject import LawBroken, Subject, check_plugin
+from hemaloop.testing.examination import Verdict, check_plugin, examine, parametrize_with_laws
+from hemaloop.testing.laws import LAWS, Law
+from hemaloop.testing.subject import LawBroken, Subject
 
-__all__ = ["LAWS", "LawBroken", "Subject", "check_plugin"]
+__all__ = [
+    "LAWS",
+    "Law",
+    "LawBroken",
+    "Subject",
+    "Verdict",
+    "check_plugin",
+    "examine",
+    "parametrize_with_laws",
+]

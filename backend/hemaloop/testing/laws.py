@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import ModuleType
 
-from hemaloop.testing import declaration, explanation, learning, persistence, prediction
+from hemaloop.testing import declaration, explanation, form, learning, persistence, prediction, round_trip
 from hemaloop.testing.subject import Subject
 
 Law = Callable[[Subject], None]
@@ -19,5 +19,7 @@ def _laws(module: ModuleType) -> list[Law]:
 
 
 LAWS: tuple[Law, ...] = tuple(
-    law for module in (declaration, prediction, explanation, learning, persistence) for law in _laws(module)
+    law
+    for module in (declaration, form, prediction, explanation, round_trip, learning, persistence)
+    for law in _laws(module)
 )

@@ -30,23 +30,28 @@ _NOTHING = b"[]"
 @blueprint.post("/predict")
 def predict() -> flask.Response:
     """Predictions of all tasks that are done before the deadline; a job finishes the others."""
-    request = read(PredictRequest)
+    entries, live = answer(current(), read(PredictRequest))
+    body = b'{"results":[' + b",".join(entries) + b'],"model_version":' + json.dumps(live.version).encode() + b"}"
+    return flask.Response(body, content_type="application/json")
+
+
+def answer(services: Services, request: PredictRequest) -> tuple[Sequence[bytes], LiveModel]:
+    """The JSON of each task's entry, and the model that gave them. Raises `HemaloopError` for a config without one."""
     config = parse_label_config(request.label_config)
     config.require_bound()
-    services = current()
     live = services.live.of(request.project, config)
     context = request.params.context
     if context is not None and not context.result:
         # Sent with a submit: nothing was drawn, and nobody looks at the answer.
-        return _reply([interactive.nothing(live.version)] * len(request.tasks), live)
+        return [interactive.nothing(live.version)] * len(request.tasks), live
     if context is None and not any(part.directory for part in live.parts.values()):
         log.info("project %s: %s: nothing was trained yet", request.project, live.version)
-        return _reply([_NOTHING] * len(request.tasks), live)
+        return [_NOTHING] * len(request.tasks), live
     answers = _ask(services, request, config, live)
     if context is not None:
-        return _reply([interactive.inside(answer, context.result, live.version) for answer in answers], live)
+        return [interactive.inside(one, context.result, live.version) for one in answers], live
     _report(services, request, live, answers)
-    return _reply([_NOTHING if answer is None or answer.body is None else answer.body for answer in answers], live)
+    return [_NOTHING if one is None or one.body is None else one.body for one in answers], live
 
 
 def _ask(
@@ -76,8 +81,3 @@ def _report(services: Services, request: PredictRequest, live: LiveModel, answer
     if late:
         log.warning("project %s: %d of %d tasks not done in time", request.project, len(late), len(answers))
         services.hints.unfinished(request.project, [number for number in late if number is not None], live.version)
-
-
-def _reply(entries: Sequence[bytes], live: LiveModel) -> flask.Response:
-    body = b'{"results":[' + b",".join(entries) + b'],"model_version":' + json.dumps(live.version).encode() + b"}"
-    return flask.Response(body, content_type="application/json")

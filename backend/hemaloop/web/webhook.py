@@ -15,7 +15,7 @@ from hemaloop.web.services import current
 
 blueprint = flask.Blueprint("webhook", __name__)
 
-_LEARN = frozenset(
+LEARN = frozenset(
     {
         "ANNOTATION_CREATED",
         "ANNOTATION_UPDATED",
@@ -25,6 +25,7 @@ _LEARN = frozenset(
         "TASKS_DELETED",
     }
 )
+"""Events after which there may be something to learn."""
 
 
 @blueprint.post("/webhook")
@@ -36,7 +37,7 @@ def webhook() -> tuple[flask.Response, int]:
         return flask.jsonify(status="ignored", reason="no control of the labelling config has model_family"), 200
     if event.action == "START_TRAINING":
         return _train_now(project)
-    if event.action not in _LEARN:
+    if event.action not in LEARN:
         return flask.jsonify(status="ignored", reason=f"{event.action} changes nothing that a model learns from"), 200
     hints.training(project, event.action)
     if event.action == "TASKS_CREATED":
