@@ -14,9 +14,9 @@ Values = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """side: of a tile, px. overlap: px that neighbours share. multiple: of which a network needs sides."""
+    """side: of a tile, px, at most. overlap: px that neighbours share. multiple: of which a network needs sides."""
 
-    side: int = 512
+    side: int = 576
     overlap: int = 64
     multiple: int = 16
 
@@ -27,6 +27,15 @@ def starts(length: int, side: int, overlap: int) -> list[int]:
         return [0]
     count = int(np.ceil((length - overlap) / (side - overlap)))
     return [round(step * (length - side) / (count - 1)) for step in range(count)]
+
+
+def fitted_side(length: int, tiling: Tiling) -> int:
+    """The smallest side with which as many tiles as are needed cover a length, px: more would be looked at twice."""
+    if length <= tiling.side:
+        return length
+    count = int(np.ceil((length - tiling.overlap) / (tiling.side - tiling.overlap)))
+    least = int(np.ceil((length + (count - 1) * tiling.overlap) / count))
+    return min(tiling.side, least + -least % tiling.multiple)
 
 
 def ramp(side: int, overlap: int, first: bool, last: bool) -> Values:
@@ -71,7 +80,7 @@ def blended(
 
 
 def _places(height: int, width: int, tiling: Tiling) -> Iterator[tuple[slice, slice, Values]]:
-    tall, wide = min(height, tiling.side), min(width, tiling.side)
+    tall, wide = fitted_side(height, tiling), fitted_side(width, tiling)
     down, right = starts(height, tall, tiling.overlap), starts(width, wide, tiling.overlap)
     for i, top in enumerate(down):
         across = ramp(tall, min(tiling.overlap, tall), i == 0, i == len(down) - 1)
