@@ -108,7 +108,8 @@ class FCOS(Plugin):
             boxes = [torch.from_numpy(example.truth.boxes.copy()) for example in train]
             labels = [torch.from_numpy(example.truth.labels.copy()) for example in train]
             truths = [{"boxes": one, "labels": known} for one, known in zip(boxes, labels, strict=True)]
-            loss = sum(network(images, truths).values())
+            with torch.random.fork_rng(devices=[]):  # torchvision draws the size of each picture from the global state
+                loss = sum(network(images, truths).values())
             if not torch.isfinite(loss):
                 raise TrainingDiverged(f"fcos: the loss of epoch {epoch} is {float(loss)}; lower learning_rate")
             optimizer.zero_grad()
