@@ -28,6 +28,7 @@ def test_the_wheel_holds_packages_configs_and_starter_weights_alone(wheel: Path)
     assert tops == {"hemaloop", *families, "hemaloop-0.1.0.dist-info"}
     assert "hemaloop/py.typed" in names
     assert "hemaloop/labeling_configs/cbc.xml" in names
+    assert "hemaloop/scaffold/templates/detection.py.tmpl" in names
     assert "hemaloop_faster_rcnn/starter/cbc/detector.safetensors" in names
 
 

@@ -1,0 +1,141 @@
+"""torchvision's FCOS as a model family of a package of its own: nothing in hemaloop knows it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hemaloop.errors import DatasetError, NotFitted, StoreError, TrainingDiverged
+from hemaloop.plugin import (
+    Detections,
+    Example,
+    FitReport,
+    Image,
+    Plugin,
+    PluginOptions,
+    Prediction,
+    Progress,
+    Scored,
+    option,
+)
+
+SOURCE = "Tian et al. 2019, FCOS"
+
+
+class Options(PluginOptions):
+    """Of the network and its training."""
+
+    epochs: int = option(40, "passes over the images", unit="epochs", ge=1)
+    image_size: int = option(480, "shorter side in use", unit="px", ge=32, source=SOURCE)
+    learning_rate: float = option(1e-3, "of AdamW", gt=0)
+    threshold: float = option(0.3, "score from which a box is shown", ge=0, le=1)
+
+
+class FCOS(Plugin):
+    """Anchor-free boxes: each place of a feature map says how far the sides of its cell are."""
+
+    family = "fcos"
+    version = "1"
+    description = "torchvision's FCOS with a ResNet-18"
+    produces = Detections
+    Options = Options
+    quick_options = {"epochs": 1, "image_size": 64}
+    overfit_options = {"epochs": 60, "image_size": 128}
+    _network: Any = None
+
+    @property
+    def fitted(self) -> bool:
+        return self._network is not None
+
+    def _build(self) -> Any:
+        import torch
+        from torchvision.models import detection
+        from torchvision.models.detection.anchor_utils import AnchorGenerator
+        from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            backbone = resnet_fpn_backbone(
+                backbone_name="resnet18", weights=None, trainable_layers=5, returned_layers=[1, 2, 3],
+                norm_layer=lambda channels: torch.nn.GroupNorm(8, channels),
+            )  # fmt: skip
+            size = self.options.image_size
+            anchors = AnchorGenerator(((8,), (16,), (32,), (64,)), ((1.0,),) * 4)
+            return detection.FCOS(
+                backbone, len(self.labels), size, 4 * size, anchor_generator=anchors, score_thresh=0.05
+            )
+
+    def predict(self, images: Sequence[Image]) -> list[Prediction]:
+        import torch
+
+        network = self._network
+        if network is None:
+            raise NotFitted("fcos has no model yet: call fit or load")
+        with torch.inference_mode():
+            found = [network([self._tensor(image)])[0] for image in images]  # one at a time: no padding to a batch
+        return [self._detections(one, image) for one, image in zip(found, images, strict=True)]
+
+    def _tensor(self, image: Image) -> Any:
+        import torch
+
+        return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
+
+    def _detections(self, found: Any, image: Image) -> Detections:
+        height, width = image.shape[:2]
+        boxes = np.clip(found["boxes"].numpy(), 0, np.array([width, height, width, height], np.float32))
+        keep = (found["scores"].numpy() >= self.options.threshold) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        return Detections(boxes[keep], found["labels"].numpy()[keep], found["scores"].numpy()[keep])
+
+    def score(self, images: Sequence[Image]) -> list[Scored]:
+        found = self.predict(images)
+        return [Scored(one, float(np.sum(1 - one.scores))) for one in found]  # how doubtful its boxes are together
+
+    def fit(self, train: Sequence[Example], tune: Sequence[Example], progress: Progress) -> FitReport:
+        import torch
+
+        began, epochs = time.perf_counter(), []
+        if not len(train):
+            raise DatasetError("fcos: found no example, expected one or more")
+        network = self._build().train()
+        optimizer = torch.optim.AdamW(network.parameters(), self.options.learning_rate)
+        for epoch in range(self.options.epochs):
+            images = [self._tensor(example.image) for example in train]
+            boxes = [torch.from_numpy(example.truth.boxes.copy()) for example in train]
+            labels = [torch.from_numpy(example.truth.labels.copy()) for example in train]
+            truths = [{"boxes": one, "labels": known} for one, known in zip(boxes, labels, strict=True)]
+            with torch.random.fork_rng(devices=[]):  # torchvision draws the size of each picture from the global state
+                loss = sum(network(images, truths).values())
+            if not torch.isfinite(loss):
+                raise TrainingDiverged(f"fcos: the loss of epoch {epoch} is {float(loss)}; lower learning_rate")
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            epochs.append({"loss": loss.item()})
+            progress.report(epoch + 1, self.options.epochs, "epochs", epochs[-1])
+        self._network = network.eval()
+        return FitReport(tuple(epochs), {}, (), time.perf_counter() - began)
+
+    def save(self, directory: Path) -> None:
+        from safetensors.torch import save_file
+
+        save_file({k: v.contiguous() for k, v in self._network.state_dict().items()}, directory / "fcos.safetensors")
+        (directory / "fcos.json").write_text(json.dumps({"labels": self.labels}))
+
+    def load(self, directory: Path) -> None:
+        from safetensors.torch import load_file
+
+        if not (directory / "fcos.json").is_file():
+            raise StoreError(f"fcos: {directory} has no fcos.json")
+        if (known := json.loads((directory / "fcos.json").read_text())["labels"]) != list(self.labels):
+            raise StoreError(f"fcos: found a model of {known}, expected {list(self.labels)}")
+        network = self._build()
+        network.load_state_dict(load_file(directory / "fcos.safetensors"))
+        self._network = network.eval()
+
+    def unload(self) -> None:
+        self._network = None
