@@ -24,10 +24,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_packages_configs_and_starter_weights_alone(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
-    assert tops == {"hemaloop", "hemaloop_faster_rcnn", "hemaloop-0.1.0.dist-info"}
+    assert tops == {"hemaloop", "hemaloop_faster_rcnn", "hemaloop_overlap_unet", "hemaloop-0.1.0.dist-info"}
     assert "hemaloop/py.typed" in names
     assert "hemaloop/labeling_configs/cbc.xml" in names
     assert "hemaloop_faster_rcnn/starter/cbc/detector.safetensors" in names
+    assert "hemaloop_overlap_unet/starter/rbc_overlap/unet.safetensors" in names
 
 
 def test_an_installed_wheel_finds_its_families_and_configs(wheel: Path, tmp_path: Path) -> None:
