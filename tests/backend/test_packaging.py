@@ -30,6 +30,8 @@ def test_the_wheel_holds_packages_configs_and_starter_weights_alone(wheel: Path)
     assert "hemaloop/labeling_configs/cbc.xml" in names
     assert "hemaloop/scaffold/templates/detection.py.tmpl" in names
     assert "hemaloop_faster_rcnn/starter/cbc/detector.safetensors" in names
+    assert "hemaloop_overlap_unet/starter/rbc_overlap/unet.safetensors" in names
+    assert "hemaloop_overlap_unet/starter/classical/unet.json" in names
 
 
 def test_an_installed_wheel_finds_its_families_and_configs(wheel: Path, tmp_path: Path) -> None:
