@@ -103,6 +103,13 @@ class FasterRCNN(Plugin):
     }
 
     quick_options: ClassVar[Mapping[str, Any]] = {"recipe": "quick", "epochs": 2, "image_size": 96, **ACTIVE}
+    overfit_options: ClassVar[Mapping[str, Any]] = {
+        "recipe": "head",
+        "weights": "starter",
+        "image_size": 160,
+        "epochs": 60,
+        "thresholds": "fit",
+    }
 
     def __init__(
         self,

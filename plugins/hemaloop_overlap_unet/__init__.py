@@ -79,6 +79,7 @@ class OverlapUNet(Plugin):
         "diameter": 16.0,
         "depth": 3,
     }
+    overfit_options: ClassVar[Mapping[str, Any]] = {"pictures": 400}
 
     def __init__(
         self,

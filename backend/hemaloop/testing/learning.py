@@ -167,7 +167,7 @@ def check_same_seed_same_model(subject: Subject) -> None:
 def check_refit_forgets(subject: Subject) -> None:
     """A plugin that is fitted on one data set, another, and the first again predicts as after the first."""
     plugin, answers = subject.build(), []
-    for place in (slice(0, 2), slice(2, 4), slice(0, 2)):
+    for place in (slice(0, 3), slice(1, 4), slice(0, 3)):
         part = subject.examples()[place]
         plugin.fit(part, part[:1], Silent())
         answers.append(plugin.predict(subject.images))
