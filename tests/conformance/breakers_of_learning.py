@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from hemaloop.plugin import (
     Silent,
     option,
 )
+from hemaloop.testing.declaration import MOST_SECONDS
 
 
 class Nameless(Remembering):
@@ -79,7 +81,9 @@ class Builder(Remembering):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        np.linalg.svd(np.random.default_rng(0).normal(size=(500, 500)))
+        ends = time.thread_time() + 2 * MOST_SECONDS
+        while time.thread_time() < ends:
+            np.random.default_rng(0).normal(size=10_000)
 
 
 class Guesser(Remembering):

@@ -44,7 +44,7 @@ class FCOS(Plugin):
     description = "torchvision's FCOS with a ResNet-18"
     produces = Detections
     Options = Options
-    quick_options = {"epochs": 1, "image_size": 64}
+    quick_options = {"epochs": 2, "image_size": 64}
     overfit_options = {"epochs": 60, "image_size": 128}
     _network: Any = None
 
