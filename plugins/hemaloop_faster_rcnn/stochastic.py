@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torchvision.ops import clip_boxes_to_image
 
-from hemaloop_faster_rcnn.look import Look, classified
+from hemaloop_faster_rcnn.look import Look
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,11 +48,12 @@ def content_seed(image: NDArray[np.uint8]) -> int:
 def dropout_masks(passes: int, cells: int, units: int, rate: float, seed: int) -> tuple[Tensor, Tensor]:
     """Of the first and the second dropout, each (passes, cells, units): 0 with probability `rate`, else 1 / (1 - rate).
 
-    Drawn on the processor by a generator of their own, so that they are the same on every device.
+    Drawn on the processor by a generator of their own, so that they are the same on every device, and as numbers of 16
+    bits, in a quarter of the time that torch takes: `rate` is kept to 1/65536.
     """
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.empty(2, passes, cells, units).bernoulli_(1 - rate, generator=generator) / (1 - rate)
-    return drawn[0], drawn[1]
+    drawn = np.random.default_rng(seed).integers(0, 1 << 16, (2, passes, cells, units), np.uint16)
+    kept = torch.from_numpy((drawn >= round(rate * (1 << 16))).astype(np.float32)).div_(1 - rate)
+    return kept[0], kept[1]
 
 
 @torch.inference_mode()
@@ -64,10 +66,13 @@ def stochastic_passes(network: nn.Module, seen: Look, origins: Tensor, first: Te
     heads, device = parts.roi_heads, seen.lower.device
     passes, cells, width = first.shape
     units = heads.box_head.masked(seen.lower[origins], first.to(device), second.to(device))  # (N, M, units)
-    proposals = seen.proposals[origins].repeat(passes, 1)  # (N M, 4)
-    probabilities, boxes = classified(heads, units.reshape(passes * cells, width), proposals, seen.shape)
+    logits, deltas = heads.box_predictor(units.reshape(passes * cells, width))
+    probabilities = torch.softmax(logits, -1)  # (N M, classes)
     best = probabilities[:, 1:].argmax(dim=1) + 1
-    chosen = boxes[torch.arange(passes * cells, device=device), best]
+    # only the box that is looked at is decoded, not one of each class
+    deltas = deltas.unflatten(1, (-1, 4))[torch.arange(passes * cells, device=device), best]
+    proposals = seen.proposals[origins].repeat(passes, 1)  # (N M, 4)
+    chosen = clip_boxes_to_image(heads.box_coder.decode(deltas, [proposals])[:, 0], seen.shape)
     return Passes(
         probabilities.view(passes, cells, probabilities.shape[1]).double().cpu().numpy(),
         chosen.view(passes, cells, 4).cpu().numpy(),

@@ -77,7 +77,7 @@ def test_cached_passes_equal_full_passes_with_the_same_masks(backbone: str) -> N
     network = network_of(backbone)
     seen = look(network, pixels())
     cells = seen.origins[:40]
-    first, second = dropout_masks(PASSES, len(seen.proposals), seen.lower.shape[1], RATE, seed=5)
+    first, second = dropout_masks(PASSES, len(seen.proposals), seen.lower.shape[1], RATE, seed=1)
     cached = stochastic_passes(network, seen, cells, first[:, cells], second[:, cells])
     for number in range(PASSES):
         probabilities, boxes = full_pass(network, first[number], second[number])
@@ -139,7 +139,7 @@ def test_cells_of_one_proposal_share_its_passes() -> None:
     origins = found.origins.numpy()
     repeated = next(origin for origin in origins if (origins == origin).sum() > 1)
     cells = np.r_[np.flatnonzero(origins == repeated)[:2], np.flatnonzero(origins != repeated)[:1]]
-    passes = finder.passes(found, cells, PASSES, RATE, seed=6)
+    passes = finder.passes(found, cells, PASSES, RATE, seed=1)
     np.testing.assert_array_equal(passes.boxes[:, 0], passes.boxes[:, 1])
     assert not np.array_equal(passes.boxes[:, 0], passes.boxes[:, 2])
 
@@ -163,6 +163,6 @@ def test_with_nothing_dropped_every_pass_is_the_prediction_of_the_look_that_was_
 
 def test_no_cell_has_no_passes() -> None:
     finder = Finder(network_of("resnet18_fpn"), 96, 0.0, EXACT)
-    passes = finder.passes(finder.find(IMAGE), np.zeros(0, np.int64), PASSES, RATE, seed=6)
+    passes = finder.passes(finder.find(IMAGE), np.zeros(0, np.int64), PASSES, RATE, seed=1)
     assert passes.probabilities.shape == (PASSES, 0, 4)
     assert passes.boxes.shape == (PASSES, 0, 4)
