@@ -71,7 +71,6 @@ def fit(
         torch.manual_seed(seed)
         network, anew = _initial_network(architecture, options)
         network = network.to(arithmetic.device)
-        learn = learn_head if recipe.looks else learn_everything
         epochs = learn(network, data.smears, recipe, arithmetic, seed, options.max_minutes, progress)
     network = network.cpu().eval()
     round_weights(network)
@@ -94,7 +93,7 @@ def fit(
     return model, FitReport(epochs, figures, data.notes + notes, monotonic() - begun, _inherited(options))
 
 
-def learn_everything(
+def learn(
     network: nn.Module,
     smears: Sequence[Smear],
     recipe: Recipe,
@@ -103,32 +102,18 @@ def learn_everything(
     max_minutes: float | None,
     progress: Progress,
 ) -> tuple[dict[str, float], ...]:
-    """Train all parts of `network` that are not frozen, in place."""
-    schedule = schedule_of(recipe, len(smears), max_minutes)
-    reduce_heavy_parts(network, arithmetic, Mixed)
-    epochs = train_network(
-        network, Pictures(network, smears, recipe, arithmetic.device, seed), schedule, recipe, progress
-    )
-    unwrap(network)
-    return epochs
-
-
-def learn_head(
-    network: nn.Module,
-    smears: Sequence[Smear],
-    recipe: Recipe,
-    arithmetic: Arithmetic,
-    seed: int,
-    max_minutes: float | None,
-    progress: Progress,
-) -> tuple[dict[str, float], ...]:
-    """Train the box head of `network` alone, in place."""
+    """Train, in place, all of `network` that is not frozen; its box head alone where the recipe keeps looks."""
     parts: Any = network
-    kept = keep_features(network, smears, recipe, arithmetic, seed, Stage(progress, 0.0, 0.5, 1.0))
     schedule = schedule_of(recipe, len(smears), max_minutes)
-    reduce_heavy_parts(network, arithmetic, Mixed)
-    lesson = KeptFeatures(parts.roi_heads, kept, recipe, schedule.steps_per_epoch, seed)
-    epochs = train_network(parts.roi_heads, lesson, schedule, recipe, Stage(progress, 0.5, 1.0, 1.0))
+    if recipe.looks:
+        kept = keep_features(network, smears, recipe, arithmetic, seed, Stage(progress, 0.0, 0.5, 1.0))
+        reduce_heavy_parts(network, arithmetic, Mixed)
+        head_lesson = KeptFeatures(parts.roi_heads, kept, recipe, schedule.steps_per_epoch, seed)
+        epochs = train_network(parts.roi_heads, head_lesson, schedule, recipe, Stage(progress, 0.5, 1.0, 1.0))
+    else:
+        reduce_heavy_parts(network, arithmetic, Mixed)
+        lesson = Pictures(network, smears, recipe, arithmetic.device, seed)
+        epochs = train_network(network, lesson, schedule, recipe, progress)
     unwrap(network)
     return epochs
 
