@@ -29,6 +29,7 @@ class Wish:
 
     labels: model label by the name that people see, for those that differ; "" keeps a label away from the model.
     options: plugin options by name. starter: whether shipped weights may serve until the first training.
+    regions: for a choice about each region, the control whose boxes it is about, or None for the only bound one.
     """
 
     family: str
@@ -37,6 +38,7 @@ class Wish:
     labels: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     starter: bool = True
+    regions: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def bind(xml: str, wish: Wish) -> Bound:
             f"labels: {', '.join(map(repr, control.labels))}"
         )
     mapping = {**_alike(control, preset), **wish.labels}
-    after = _with_attributes(xml, control, _attributes(wish), mapping)
+    after = _with_attributes(xml, control, _attributes(wish, _regions(config, control, wish)), mapping)
     bound = parse_label_config(after)
     found = projects.faults(bound)
     if found:
@@ -89,7 +91,9 @@ def _chosen(config: LabelConfig, wish: Wish) -> Control:
     if wish.control is not None:
         return config.control(wish.control)
     kind = KIND_OF[registry.find(wish.family).produces]
-    fitting = [control for control in config.controls if control.kind == kind and not control.per_region]
+    of_regions = [one for one in config.controls if one.kind == kind and one.per_region]
+    of_images = [one for one in config.controls if one.kind == kind and not one.per_region]
+    fitting = of_regions if wish.regions is not None else of_images or of_regions
     if len(fitting) != 1:
         names = ", ".join(repr(control.name) for control in fitting) or "none"
         raise LabelConfigError(
@@ -97,6 +101,20 @@ def _chosen(config: LabelConfig, wish: Wish) -> Control:
             + ("; choose one with --control" if fitting else "; add one to the labelling config")
         )
     return fitting[0]
+
+
+def _regions(config: LabelConfig, control: Control, wish: Wish) -> str | None:
+    """Whose boxes a choice about each region is about, None for any other control."""
+    if not control.per_region or wish.regions is not None:
+        return wish.regions
+    boxes = [one.name for one in config.bound if one.kind == "rectanglelabels" and one.to_name == control.to_name]
+    if len(boxes) != 1:
+        names = ", ".join(map(repr, boxes)) or "none, so bind one first"
+        raise LabelConfigError(
+            f"control {control.name!r} is a choice about each region and needs a bound control of boxes; found {names}"
+            + ("; choose one with --regions" if boxes else "")
+        )
+    return boxes[0]
 
 
 def _preset(wish: Wish) -> Preset | None:
@@ -125,8 +143,10 @@ def _plain(label: str) -> str:
     return re.sub(r"[^a-z0-9]", "", label.lower()).removesuffix("s")
 
 
-def _attributes(wish: Wish) -> dict[str, str]:
+def _attributes(wish: Wish, about: str | None) -> dict[str, str]:
     wanted = {"model_family": wish.family}
+    if about is not None:
+        wanted["model_regions"] = about
     if wish.preset is not None:
         wanted["model_preset"] = wish.preset
     if not wish.starter:

@@ -158,6 +158,11 @@ class Examples(Sequence[Example]):
         """Image keys, in order."""
         return tuple(record.key for record in self.records)
 
+    @property
+    def pictures(self) -> int:
+        """How many images they are of: several may be regions of one."""
+        return len({record.picture for record in self.records})
+
     def without(self, keys: frozenset[str]) -> Examples:
         """Those whose key is not among `keys`."""
         return Examples([record for record in self.records if record.key not in keys], self._loader, self._project)

@@ -35,7 +35,6 @@ class Verdict:
     why: str
     candidate: Mapping[str, float] = field(default_factory=dict)
     incumbent: Mapping[str, float] = field(default_factory=dict)
-    images: int = 0
 
 
 def too_few(counted: int, needed: int, seen: int = 0) -> str | None:
@@ -52,15 +51,12 @@ def too_few(counted: int, needed: int, seen: int = 0) -> str | None:
     )
 
 
-def judge(candidate: Plugin, incumbent: Plugin | None, gate: Sequence[Example], needed: int, seen: int = 0) -> Verdict:
+def judge(candidate: Plugin, incumbent: Plugin | None, gate: Sequence[Example], objects: str = "images") -> Verdict:
     """Compare both on `gate`. The candidate is promoted only where it is better; a tie keeps the incumbent.
 
     incumbent: None, or not fitted, where no model is live: the candidate must then be better than no prediction at all.
-    needed, seen: as in `too_few`.
+    objects: what the examples are, for people. Raises `DatasetError` for an empty gate; `too_few` says what is enough.
     """
-    fault = too_few(len(gate), needed, seen)
-    if fault is not None:
-        return Verdict(False, fault, images=len(gate))
     said = [(example.truth, example.ignore) for example in gate]  # images are decoded when indexed: once is enough
     truths, ignored = [truth for truth, _ in said], [regions for _, regions in said]
     found = predict(candidate, gate)
@@ -68,9 +64,8 @@ def judge(candidate: Plugin, incumbent: Plugin | None, gate: Sequence[Example], 
     if not math.isfinite(new.main):
         return Verdict(
             False,
-            f"the {len(gate)} gate images hold no object of any class, so they say nothing",
+            f"the {len(gate)} gate {objects} hold no object of any class, so they say nothing",
             new.figures,
-            images=len(gate),
         )
     if incumbent is None or not incumbent.fitted:
         old = Measured(new.name, 0.0)
@@ -85,8 +80,8 @@ def judge(candidate: Plugin, incumbent: Plugin | None, gate: Sequence[Example], 
         against = f"{old.main:.4f} of the live model"
     better = new.main > old.main
     result = "better" if better else "not better, kept aside"
-    why = f"{new.name} {new.main:.4f} on {len(gate)} gate images against {against}: {result}"
-    return Verdict(better, why, new.figures, old.figures, len(gate))
+    why = f"{new.name} {new.main:.4f} on {len(gate)} gate {objects} against {against}: {result}"
+    return Verdict(better, why, new.figures, old.figures)
 
 
 def measure(

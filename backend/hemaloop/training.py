@@ -154,8 +154,8 @@ def _train(
     )
     incumbent = the_incumbent(place.store, project, control, _device(settings.device))
     gate = splits.gate.without(incumbent.seen)
-    seen = len(splits.gate) - len(gate)
-    hindrance = _hindrance(place, splits, trained, len(gate), seen)
+    seen = splits.gate.pictures - gate.pictures
+    hindrance = _hindrance(place, splits, trained, gate.pictures, seen)
     if hindrance is not None:
         why, seconds = hindrance
         place.queues.ledger.set_aside(
@@ -165,7 +165,8 @@ def _train(
     candidate = build_plugin(control, _device(settings.device))
     report = candidate.fit(splits.train, splits.tune, progress)
     progress.report(0, 1, "measuring on the gate")
-    verdict = promotion.judge(candidate, incumbent.plugin, gate, settings.gate_min_images, seen)
+    objects = "images" if control.regions is None else f"regions of {gate.pictures} images"
+    verdict = promotion.judge(candidate, incumbent.plugin, gate, objects)
     lock.check()
     notes = (*splits.notes, *report.notes)
     manifest = Manifest.of_fit(

@@ -68,6 +68,7 @@ class OverlapUNet(Plugin):
                 "depth": 5,
                 "decoder": "pixelshuffle",
                 "weights": "imagenet",
+                "dice": 0.0,
                 "window": 288,
             },
         ),

@@ -62,9 +62,8 @@ def fit(
     tuned = [truth_classes(tune[index], meaning) for index in range(len(tune))]
     arithmetic = arithmetic_for(device, options.precision)
     architecture = Architecture(options.encoder, options.depth, options.decoder)
-    course = Course(
-        options.pictures, options.batch_size, options.learning_rate, options.max_minutes and options.max_minutes * 60
-    )
+    seconds = options.max_minutes and options.max_minutes * 60
+    course = Course(options.pictures, options.batch_size, options.learning_rate, seconds, options.dice)
     # torch draws first weights from its global generator: it is put back as it was
     with torch.random.fork_rng(devices=[arithmetic.device] if arithmetic.device.type == "cuda" else []):
         torch.manual_seed(seed)

@@ -60,6 +60,13 @@ class OverlapUNetOptions(PluginOptions):
     window: int = option(224, "side of a training picture", unit="px", ge=64, le=1024, source=f"{PAPER}: 300")
     batch_size: int = option(8, "pictures a step", ge=1, le=256)
     learning_rate: float = option(2e-3, "largest learning rate", gt=0, le=1)
+    dice: float = option(
+        1.0,
+        "weight of the Dice loss beside the cross-entropy: it minds overlaps, which are few pixels",
+        ge=0,
+        le=10,
+        source=f"{PAPER}: 0",
+    )
     max_minutes: float | None = option(
         None,
         "time in which a training is finished: its schedule is shortened to fit, so the result depends on the machine",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
+import segmentation_models_pytorch as smp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -35,12 +36,13 @@ EPOCHS = 20
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How long a training is. seconds: time limit or None."""
+    """How long a training is and what it lowers. seconds: time limit or None. dice: weight of `dice_loss`."""
 
     pictures: int
     batch_size: int
     learning_rate: float
     seconds: float | None
+    dice: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -82,6 +84,18 @@ def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
     """Mean over the known pixels (section 3.4). logits: (N, 3, H, W), classes: (N, H, W) with `UNKNOWN`."""
     known = (classes != UNKNOWN).sum().clamp(min=1)
     return F.cross_entropy(logits.float(), classes.long(), ignore_index=UNKNOWN, reduction="sum") / known
+
+
+_DICE = smp.losses.DiceLoss(smp.losses.MULTICLASS_MODE, ignore_index=UNKNOWN)
+
+
+def dice_loss(logits: Tensor, classes: Tensor) -> Tensor:
+    """1 - Dice coefficient over the batch's known pixels, mean over the classes. Shapes as in `cross_entropy`.
+
+    Overlaps are few pixels: cross-entropy alone leaves the doubtful ones to the cell round them.
+    """
+    loss: Tensor = _DICE(logits.float(), classes.long())
+    return loss
 
 
 class RunningAverage:
@@ -128,7 +142,10 @@ def train(
             arithmetic.device.type, arithmetic.dtype, enabled=arithmetic.dtype == torch.bfloat16, cache_enabled=False
         ):
             logits = network(as_input(pixels, arithmetic))
-        loss = cross_entropy(logits, torch.from_numpy(classes).to(arithmetic.device))
+        truth = torch.from_numpy(classes).to(arithmetic.device)
+        loss = cross_entropy(logits, truth)
+        if course.dice > 0:
+            loss = loss + course.dice * dice_loss(logits, truth)
         losses.append(float(loss.detach()))
         if not math.isfinite(losses[-1]):
             raise TrainingDiverged(

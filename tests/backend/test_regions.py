@@ -14,6 +14,7 @@ import stub_plugin
 import web_stage
 from hemaloop import projects, results
 from hemaloop.annotations import read_truth
+from hemaloop.attach import Wish, bind
 from hemaloop.dataset import load, survey
 from hemaloop.errors import LabelConfigError
 from hemaloop.images import LoadedImage, decode_image
@@ -84,6 +85,19 @@ def test_regions_and_their_labels_are_part_of_what_is_learned(config: LabelConfi
     assert other.fingerprint != config.fingerprint
     stamped = [survey([], one.control("kind"), "1").fingerprint for one in (config, other)]
     assert stamped[0] != stamped[1]
+
+
+def test_attaching_finds_the_boxes_that_a_choice_is_about() -> None:
+    unbound = swapped('model_family="tone"\n           model_regions="cells"', "")
+    bound = bind(unbound, Wish("tone"))
+    assert (bound.control.name, bound.control.regions) == ("kind", "cells")
+    assert bind(unbound, Wish("tone", regions="cells")).after == bound.after
+    assert not bind(bound.after, Wish("tone")).changed
+    with pytest.raises(LabelConfigError, match="found none, so bind one first"):
+        bind(
+            unbound.replace(' model_family="stub" model_preset="blobs"', "").replace(' model_review="cells"', ""),
+            Wish("tone"),
+        )
 
 
 # the part of the picture

@@ -51,6 +51,10 @@ def attach(
     family: Annotated[str, typer.Option(help="Model family; `hemaloop plugins` lists them.")],
     preset: Annotated[str | None, typer.Option(help="Preset of the family.")] = None,
     control: Annotated[str | None, typer.Option(help="Name of the control tag, where several would fit.")] = None,
+    regions: Annotated[
+        str | None,
+        typer.Option(help="For a choice about each region: the control of the boxes, where several are bound."),
+    ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,7 +81,7 @@ def attach(
 
     console, settings, studio = _tools()
     info = studio.project(project)
-    wish = Wish(family, preset, control, _pairs(label, "--label"), _pairs(option, "--option"), starter)
+    wish = Wish(family, preset, control, _pairs(label, "--label"), _pairs(option, "--option"), starter, regions)
     bound = bind(info.label_config, wish)
     usable = sum(1 for task in studio.tasks(project, only="annotated") if select(task))
     console.print(
