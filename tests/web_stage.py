@@ -175,10 +175,13 @@ def publish(app: flask.Flask, config: str, shift: int = 0, project: str = PROJEC
 
 @contextmanager
 def serving(folder: Path, **changes: str) -> Iterator[tuple[str, subprocess.Popen[bytes], Path]]:
-    """`hemaloop serve` with an embedded Redis and the stub family: its address, the process and its log."""
+    """`hemaloop serve` with the stub family: its address, the process and its log.
+
+    changes: of the environment; without a `REDIS_URL` it has an embedded Redis.
+    """
     port = free_port()
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "REDIS_URL"},
         "PYTHONPATH": os.pathsep.join([str(stub_plugin.DISTRIBUTION), os.environ.get("PYTHONPATH", "")]),
         "HEMALOOP_PORT": str(port),
         "HEMALOOP_PASSWORD": PASSWORD,
@@ -190,7 +193,6 @@ def serving(folder: Path, **changes: str) -> Iterator[tuple[str, subprocess.Pope
         "LABEL_STUDIO_API_KEY": TOKEN,
         **changes,
     }
-    environment.pop("REDIS_URL", None)
     log = folder / "serve.log"
     command = [sys.executable, "-c", "from hemaloop.cli import main; main()", "serve"]
     with log.open("ab") as output:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from hemaloop.errors import DatasetError, ImageError, NotFitted, OptionError, StoreError
@@ -17,6 +18,7 @@ from hemaloop_overlap_unet.compose import Mixture, compose
 from hemaloop_overlap_unet.meaning import meaning_of
 from hemaloop_overlap_unet.sources import UNKNOWN, Source, make_source
 from hemaloop_overlap_unet.tiles import Tiling, blended
+from hemaloop_overlap_unet.training import dice_loss
 from hemaloop_overlap_unet.truth import truth_classes
 
 LABELS = ("RBC", "Overlap")
@@ -134,6 +136,18 @@ def test_the_pixelshuffle_decoder_trains_too() -> None:
     plugin.fit([example(0)], [], Silent())
     [found] = plugin.predict([example(0).image])
     assert isinstance(found, ClassMap)
+
+
+def test_dice_minds_the_classes_alike_and_leaves_out_what_is_unknown() -> None:
+    classes = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    classes[0, 0, 0], classes[0, 4:, :4] = 2, 1
+    right = 20.0 * torch.nn.functional.one_hot(classes.long(), 3).permute(0, 3, 1, 2)
+    assert float(dice_loss(right, classes)) < 1e-3
+    missed = right.clone()
+    missed[0, :, 0, 0] = torch.tensor([20.0, 0.0, 0.0])  # one pixel of 64, and all there is of its class
+    assert float(dice_loss(missed, classes)) > 0.3
+    classes[0, 0, 0] = UNKNOWN
+    assert float(dice_loss(missed, classes)) < 1e-3
 
 
 def test_predicting_without_a_model_names_the_remedy() -> None:

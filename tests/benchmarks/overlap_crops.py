@@ -1,0 +1,76 @@
+"""Masks of the overlap family on real smears, against what a person outlined (`tests/plugins/overlap_truth`).
+
+PYTHONPATH=tests python -m benchmarks.overlap_crops [MODEL]     # a folder, or starter:rbc_overlap
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+from rich.console import Console
+
+from hemaloop.evaluation.segmentation import SegmentationReport, evaluate_maps
+from hemaloop.model_folder import open_model
+from hemaloop.plugin import ClassMap
+from overlap_truth import read_crops
+from real_smears import DATA
+
+LABELS = ("RBC", "Overlap")
+
+
+def drawer() -> SegmentationReport:
+    """The person's own second drawing against the first."""
+    twice = [crop for crop in read_crops() if crop.again is not None]
+    again = [ClassMap(crop.again) for crop in twice if crop.again is not None]
+    return evaluate_maps([ClassMap(crop.classes) for crop in twice], again, LABELS)
+
+
+def measure(model: str) -> SegmentationReport:
+    """Whole images are predicted, and the outlined parts cut out."""
+    plugin = open_model(model).plugin
+    found, counted = [], []
+    crops = read_crops()
+    for crop in crops:
+        [one] = plugin.predict([crop.pixels(DATA)])
+        if not isinstance(one, ClassMap):
+            raise TypeError(f"{model}: found {type(one).__name__}, expected masks")
+        part = ClassMap(np.ascontiguousarray(one.labels[crop.window()]))
+        found.append(part)
+        counted.append(len(plugin.cells(part) or ()))
+    truths = [ClassMap(crop.classes) for crop in crops]
+    return evaluate_maps(truths, found, LABELS, counts=([crop.count for crop in crops], counted))
+
+
+def as_json(report: SegmentationReport) -> str:
+    """Figures, and the IoU of each crop."""
+    images = [crop.image for crop in read_crops()]
+    each = [
+        {"image": image, **dict(zip(("background", *LABELS), map(_rounded, values), strict=True))}
+        for image, values in zip(images, report.per_image, strict=True)
+    ]
+    pooled = {name: _rounded(value) for name, value in report.pooled.items()}
+    return json.dumps(
+        {"real_pooled_iou": pooled, "real_mean_iou": _rounded(report.mean_iou_all), "real_crops": each}, indent=1
+    )
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 3)
+
+
+def main(model: str = "starter:rbc_overlap") -> None:
+    """Print means, spreads and each crop."""
+    console = Console()
+    for name, report in (("drawn twice", drawer()), (model, measure(model))):
+        console.print(f"{name}: pooled {report.pooled}, mean {report.mean_iou_all:.3f}", highlight=False)
+        for label, spread in report.spreads().items():
+            console.print(f"    {label}: {spread}", highlight=False)
+        if report.count is not None:
+            console.print(f"    cells: {report.count}", highlight=False)
+    console.print(as_json(report), highlight=False)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
