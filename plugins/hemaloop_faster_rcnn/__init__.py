@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hemaloop.errors import NotFitted, OptionError, PluginError
+from hemaloop.errors import OptionError, PluginError
+from hemaloop.networks.frame import NetworkPlugin
 from hemaloop.plugin import (
     Detections,
     Example,
     FitReport,
     Image,
-    Plugin,
     PluginOptions,
     Prediction,
     Preset,
@@ -61,7 +61,7 @@ ACTIVE = {"dropout": 0.2, "relevance": "paper", "balance": 0.5}
 """What active learning as in Sadafi et al. 2019 needs, and rare classes to be met in training."""
 
 
-class FasterRCNN(Plugin):
+class FasterRCNN(NetworkPlugin["Model", FasterRCNNOptions]):
     """Finds cells as boxes with a class and a score.
 
     `predict` shows the boxes that reach the operating threshold of their class; `predict_unfiltered` gives every box
@@ -119,7 +119,6 @@ class FasterRCNN(Plugin):
         seed: int = 0,
     ) -> None:
         super().__init__(labels, options, device, seed)
-        self._model: Model | None = None
         chosen = self._options
         for option, named in (("thresholds", chosen.named_thresholds), ("rare_classes", chosen.named_rare_classes)):
             unknown = [name for name in named if name not in self.labels]
@@ -129,28 +128,9 @@ class FasterRCNN(Plugin):
                 )
 
     @property
-    def _options(self) -> FasterRCNNOptions:
-        if not isinstance(self.options, FasterRCNNOptions):
-            raise OptionError(
-                f"options of 'faster_rcnn': found {type(self.options).__name__}, expected FasterRCNNOptions"
-            )
-        return self.options
-
-    @property
-    def fitted(self) -> bool:
-        """Whether `predict` can answer."""
-        return self._model is not None
-
-    @property
     def thresholds(self) -> Mapping[str, float]:
         """Score from which boxes of each label are shown. Raises `NotFitted`."""
         return dict(zip(self.labels, self._fitted_model().thresholds, strict=True))
-
-    def _fitted_model(self) -> Model:
-        model = self._model
-        if model is None:
-            raise NotFitted("faster_rcnn has no model yet: call fit with labelled images, or load an artifact")
-        return model
 
     def predict(self, images: Sequence[Image]) -> list[Prediction]:
         """The boxes that reach their operating threshold, by falling score."""
@@ -173,26 +153,17 @@ class FasterRCNN(Plugin):
         """
         return self._fitted_model().score(images)
 
-    def fit(self, train: Sequence[Example], tune: Sequence[Example], progress: Progress) -> FitReport:
+    def _fit(self, train: Sequence[Example], tune: Sequence[Example], progress: Progress) -> tuple[Model, FitReport]:
         """Train a new network; the four losses of each epoch are reported.
 
         Raises `OptionError` before any work where the relevance needs dropout and the options have none.
         """
         from hemaloop_faster_rcnn.fitting import fit
 
-        self._model, report = fit(self.labels, self._options, self.device, self.seed, train, tune, progress)
-        return report
+        return fit(self.labels, self._options, self.device, self.seed, train, tune, progress)
 
-    def save(self, directory: Path) -> None:
-        """Write `detector.safetensors` and `detector.json`."""
-        self._fitted_model().save(directory)
-
-    def load(self, directory: Path) -> None:
+    def _load(self, directory: Path) -> Model:
         """The artifact decides the architecture and image size, the options the thresholds and NMS."""
         from hemaloop_faster_rcnn.model import Model
 
-        self._model = Model.load(directory, self.labels, self._options, self.device)
-
-    def unload(self) -> None:
-        """Give memory back."""
-        self._model = None
+        return Model.load(directory, self.labels, self._options, self.device)

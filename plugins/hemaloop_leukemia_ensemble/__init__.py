@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hemaloop.errors import NotFitted, OptionError
+from hemaloop.errors import OptionError
+from hemaloop.networks.frame import NetworkPlugin
 from hemaloop.plugin import (
     Classification,
     Example,
     FitReport,
     Image,
-    Plugin,
     PluginOptions,
     Prediction,
     Preset,
@@ -36,7 +36,7 @@ __all__ = ["LeukemiaEnsemble", "LeukemiaOptions"]
 ALL_HEM = ("ALL", "HEM")
 
 
-class LeukemiaEnsemble(Plugin):
+class LeukemiaEnsemble(NetworkPlugin["Model", LeukemiaOptions]):
     """Says which class the cell of an image is of, with a calibrated probability.
 
     The label is that of the largest probability among models A, B and combined (section 2.6 of the paper); the
@@ -82,35 +82,15 @@ class LeukemiaEnsemble(Plugin):
         seed: int = 0,
     ) -> None:
         super().__init__(labels, options, device, seed)
-        self._model: Model | None = None
         try:
             self._options.disease_label(self.labels)
         except ValueError as error:
             raise OptionError(f"options of 'leukemia_ensemble': {error}") from None
 
     @property
-    def _options(self) -> LeukemiaOptions:
-        if not isinstance(self.options, LeukemiaOptions):
-            raise OptionError(
-                f"options of 'leukemia_ensemble': found {type(self.options).__name__}, expected LeukemiaOptions"
-            )
-        return self.options
-
-    @property
-    def fitted(self) -> bool:
-        """Whether `predict` can answer."""
-        return self._model is not None
-
-    @property
     def temperature(self) -> float:
         """Of the calibration. Raises `NotFitted`."""
         return self._fitted_model().description.temperature
-
-    def _fitted_model(self) -> Model:
-        model = self._model
-        if model is None:
-            raise NotFitted("leukemia_ensemble has no model yet: call fit with labelled images, or load an artifact")
-        return model
 
     def logits(self, images: Sequence[Image]) -> NDArray[np.float64]:
         """Of each image, those of models A, B and combined, before calibration, (N, 3, C): to study the ensemble."""
@@ -128,23 +108,14 @@ class LeukemiaEnsemble(Plugin):
         """Class activation map of the member that decided."""
         return self._fitted_model().explain(image)
 
-    def fit(self, train: Sequence[Example], tune: Sequence[Example], progress: Progress) -> FitReport:
+    def _fit(self, train: Sequence[Example], tune: Sequence[Example], progress: Progress) -> tuple[Model, FitReport]:
         """Both stages from the start; losses of each epoch are reported, `model` 0 is A, 1 is B, 2 the combined one."""
         from hemaloop_leukemia_ensemble.fitting import fit
 
-        self._model, report = fit(self.labels, self._options, self.device, self.seed, train, tune, progress)
-        return report
+        return fit(self.labels, self._options, self.device, self.seed, train, tune, progress)
 
-    def save(self, directory: Path) -> None:
-        """Write `ensemble.safetensors` and `ensemble.json`."""
-        self._fitted_model().save(directory)
-
-    def load(self, directory: Path) -> None:
+    def _load(self, directory: Path) -> Model:
         """The artifact decides the architecture and how cells are cut out, the options λ, marks and precision."""
         from hemaloop_leukemia_ensemble.model import Model
 
-        self._model = Model.load(directory, self.labels, self._options, self.device)
-
-    def unload(self) -> None:
-        """Give memory back."""
-        self._model = None
+        return Model.load(directory, self.labels, self._options, self.device)

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hemaloop.errors import NotFitted, OptionError, PluginError
+from hemaloop.errors import PluginError
+from hemaloop.networks.frame import NetworkPlugin
 from hemaloop.plugin import (
     ClassMap,
     Example,
     FitReport,
     FoundCell,
     Image,
-    Plugin,
     PluginOptions,
     Prediction,
     Preset,
@@ -37,7 +37,7 @@ CLASSICAL = Path(__file__).parent / "starter" / "classical"
 LABELS = ("RBC", "Overlap")
 
 
-class OverlapUNet(Plugin):
+class OverlapUNet(NetworkPlugin["Model", OverlapUNetOptions]):
     """Masks red cells and their overlaps: value 0 is background, one label means one cell, the other two or more.
 
     Which is which is read from the labels' names (see `meaning`). A starter directory that says `classical` gives masks
@@ -73,6 +73,9 @@ class OverlapUNet(Plugin):
             },
         ),
     }
+    remedy: ClassVar[str] = (
+        "call fit with masked images, or load an artifact; the preset rbc_overlap_classical needs no training"
+    )
     quick_options: ClassVar[Mapping[str, Any]] = {
         "pictures": 24,
         "window": 64,
@@ -91,29 +94,6 @@ class OverlapUNet(Plugin):
     ) -> None:
         super().__init__(labels, options, device, seed)
         self._meaning: Meaning = meaning_of(self.labels)
-        self._model: Model | None = None
-
-    @property
-    def _options(self) -> OverlapUNetOptions:
-        if not isinstance(self.options, OverlapUNetOptions):
-            raise OptionError(
-                f"options of 'overlap_unet': found {type(self.options).__name__}, expected OverlapUNetOptions"
-            )
-        return self.options
-
-    @property
-    def fitted(self) -> bool:
-        """Whether `predict` can answer."""
-        return self._model is not None
-
-    def _fitted_model(self) -> Model:
-        model = self._model
-        if model is None:
-            raise NotFitted(
-                "overlap_unet has no model yet: call fit with masked images, or load an artifact; the preset "
-                "rbc_overlap_classical needs no training"
-            )
-        return model
 
     def predict(self, images: Sequence[Image]) -> list[Prediction]:
         """The three-class map of each image."""
@@ -134,25 +114,14 @@ class OverlapUNet(Plugin):
             raise PluginError(f"overlap_unet: found {type(prediction).__name__}, expected ClassMap")
         return find_cells(self._meaning.classes(prediction.labels)).found()
 
-    def fit(self, train: Sequence[Example], tune: Sequence[Example], progress: Progress) -> FitReport:
+    def _fit(self, train: Sequence[Example], tune: Sequence[Example], progress: Progress) -> tuple[Model, FitReport]:
         """Train a new network on artificial overlaps of the free-standing cells, and on the overlaps marked."""
         from hemaloop_overlap_unet.fitting import fit
 
-        self._model, report = fit(
-            self.labels, self._meaning, self._options, self.device, self.seed, train, tune, progress
-        )
-        return report
+        return fit(self.labels, self._meaning, self._options, self.device, self.seed, train, tune, progress)
 
-    def save(self, directory: Path) -> None:
-        """Write `unet.safetensors` and `unet.json`; of the classical segmentation, the latter alone."""
-        self._fitted_model().save(directory)
-
-    def load(self, directory: Path) -> None:
+    def _load(self, directory: Path) -> Model:
         """The artifact decides the architecture and the cells' size, the options precision and relevance."""
         from hemaloop_overlap_unet.model import Model
 
-        self._model = Model.load(directory, self.labels, self._meaning, self._options, self.device)
-
-    def unload(self) -> None:
-        """Give memory back."""
-        self._model = None
+        return Model.load(directory, self.labels, self._meaning, self._options, self.device)

@@ -2,4 +2,5 @@
 
 arithmetic   where and how precisely a network computes       artifact   a network and its description on disk
 weights      files of weights that a training may start from   pictures   images as a family is given them
+frame        what a family derives from, without torch
 """
