@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hemaloop.labelconfig import Control
-from hemaloop.priorities import get, put
+from hemaloop.scratch import get, put
 from hemaloop.store import ArtifactStore
 
 MAYBE_RARE = "maybe rare"
@@ -30,13 +30,13 @@ class Marked:
 
 
 def keep_marks(store: ArtifactStore, project: str, version: str, scored: Sequence[Mapping[str, Any]]) -> None:
-    """Remember what a version marked on each task; what an earlier version marked is forgotten."""
+    """Remember what a version marked on each task (`marks_of`); what an earlier version marked is forgotten."""
     name = f"marks/{version}"
     known = store.get_scratch(project, name) is not None
     kept: dict[str, Any] = get(store, project, name) if known else {}
     if not known:
         store.drop_scratch(project, "marks")
-    kept |= {str(one["task"]): _summary(one["result"]) for one in scored if one["result"] is not None}
+    kept |= {str(one["task"]): one["marks"] for one in scored if one["marks"] is not None}
     put(store, project, name, kept)
 
 
@@ -52,7 +52,7 @@ def marked(store: ArtifactStore, project: str, version: str, control: Control, t
     return Marked(len(found), objects, unsure, dict(reasons.most_common()))
 
 
-def _summary(result: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def marks_of(result: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Of one task's regions: objects, unsure ones and reasons, by control. The marks' own regions do no harm."""
     found: dict[str, dict[str, Any]] = {}
     for region in result:

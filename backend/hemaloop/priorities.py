@@ -6,8 +6,6 @@ pushes everything and then switches to it; where it is, the new tasks' predictio
 
 from __future__ import annotations
 
-import gzip
-import json
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
@@ -17,12 +15,13 @@ from typing import Any
 from hemaloop.cold_start import looks
 from hemaloop.dataset import split_of
 from hemaloop.debounce import Debounce
-from hemaloop.errors import StoreError
 from hemaloop.labelconfig import LabelConfig, parse_label_config
+from hemaloop.marked import marks_of
 from hemaloop.pool import Waiting, labelled, lacking
 from hemaloop.projects import LiveModel, live_model
 from hemaloop.ranking import packed
 from hemaloop.scoring import Scorer, TaskRef, TaskScore
+from hemaloop.scratch import get, put
 from hemaloop.store import ArtifactStore, Published
 from hemaloop.targets import publication_of, target
 from hemaloop.workplace import Workplace, project_id
@@ -144,6 +143,7 @@ def _entry(place: Workplace, task: Waiting, scored: TaskScore) -> dict[str, Any]
         "gate": gate,
         "error": scored.error,
         "features": packed(scored.features),
+        "marks": None if scored.result is None else marks_of(scored.result),
         "labelled": task.labelled,
     }
 
@@ -151,19 +151,6 @@ def _entry(place: Workplace, task: Waiting, scored: TaskScore) -> dict[str, Any]
 def read_plan(store: ArtifactStore, project: str, plan_id: str) -> Plan:
     """A plan that was kept. Raises `StoreError` where it is gone."""
     return Plan(**get(store, project, f"{plan_id}/plan"))
-
-
-def put(store: ArtifactStore, project: str, name: str, value: Any) -> None:
-    """Keep a JSON value for another job, compressed."""
-    store.put_scratch(project, name, gzip.compress(json.dumps(value).encode(), compresslevel=3))
-
-
-def get(store: ArtifactStore, project: str, name: str) -> Any:
-    """A JSON value that another job kept. Raises `StoreError` where it is gone."""
-    data = store.get_scratch(project, name)
-    if data is None:
-        raise StoreError(f"project {project}: {name} is gone; another plan has taken its place")
-    return json.loads(gzip.decompress(data))
 
 
 def _as_json(plan: Plan) -> dict[str, Any]:

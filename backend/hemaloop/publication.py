@@ -8,9 +8,10 @@ again.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,9 +21,10 @@ from hemaloop.errors import InferenceError, StoreError
 from hemaloop.labelconfig import LabelConfig, parse_label_config
 from hemaloop.marked import keep_marks
 from hemaloop.pool import lacking, listed
-from hemaloop.priorities import Plan, get, put, read_plan, score
+from hemaloop.priorities import Plan, read_plan, score
 from hemaloop.projects import LiveModel, live_model
 from hemaloop.ranking import Order, order_of, rank
+from hemaloop.scratch import get, put
 from hemaloop.store import ArtifactStore
 from hemaloop.targets import made_here, target
 from hemaloop.workplace import Workplace, project_id
@@ -49,7 +51,7 @@ def push_plan(place: Workplace, project: str, plan_id: str) -> dict[str, Any]:
         return {"outcome": "superseded", "by": model.version}
     with WorkLock(place.queues.redis, f"push:{project}", wait=LOCK_WAIT_SECONDS) as lock:
         scored = _gather(place.store, project, plan)
-        pushed, notes = _push(place, project, info, config, model, scored)
+        pushed, notes = _push(place, project, info, config, model, scored, _shards(place.store, project, plan))
         lock.check()
         published = place.store.published(project)
         if published is None or published.version != plan.version:
@@ -81,23 +83,28 @@ def finish_predictions(place: Workplace, project: str, task_ids: Sequence[int], 
     waiting = [task for task in lacking(place.studio, info.id, config, version) if task.id in wanted]
     scored = score(place, project, config, model, waiting)
     with WorkLock(place.queues.redis, f"push:{project}", wait=LOCK_WAIT_SECONDS):
-        pushed, _ = _push(place, project, info, config, model, scored)
+        pushed, _ = _push(place, project, info, config, model, scored, [scored])
     return {"outcome": "finished", "pushed": pushed, "faults": _faults(scored)}
 
 
+def _shards(store: ArtifactStore, project: str, plan: Plan) -> Iterator[list[dict[str, Any]]]:
+    """What each shard found; a shard that failed for good is left to the reconciliation."""
+    for index in range(plan.shards):
+        with contextlib.suppress(StoreError):
+            yield get(store, project, f"{plan.id}/scores-{index}")
+
+
 def _gather(store: ArtifactStore, project: str, plan: Plan) -> list[dict[str, Any]]:
-    """What the shards found; a shard that failed for good is left to the reconciliation.
+    """What the shards found, without the regions: those of a large pool are more than a job may hold at once.
 
     Raises `InferenceError` where no shard has worked: a version without predictions must not be published.
     """
     found: list[dict[str, Any]] = []
-    failed = 0
-    for index in range(plan.shards):
-        try:
-            found += get(store, project, f"{plan.id}/scores-{index}")
-        except StoreError:
-            failed += 1
-    if plan.shards and failed == plan.shards:
+    worked = 0
+    for shard in _shards(store, project, plan):
+        worked += 1
+        found += [{name: value for name, value in one.items() if name != "result"} for one in shard]
+    if plan.shards and not worked:
         raise InferenceError(
             f"project {project}: no shard of {plan.version} could be scored; the version before stays published"
         )
@@ -116,22 +123,27 @@ def _push(
     config: LabelConfig,
     model: LiveModel,
     scored: list[dict[str, Any]],
+    shards: Iterable[Sequence[Mapping[str, Any]]],
 ) -> tuple[int, list[str]]:
     """Push the predictions of tasks that still lack one. Returns how many, and remarks on their order for people.
 
-    Sets each entry's score to what was sent.
+    Sets each entry's score to what was sent. shards: the same entries with their regions, some at a time.
     """
     version = model.version
     notes = _rank(place.store, project, version, scored, order_of(config, model))
     if not model.blank:
         keep_marks(place.store, project, version, scored)
     still = {task.id for task in lacking(place.studio, info.id, config, version)}
-    ready = [one for one in scored if one["error"] is None and one["task"] in still]
-    predictions = [
-        {"task": one["task"], "result": one["result"], "score": one["score"], "model_version": version} for one in ready
-    ]
-    place.progress.report(0, 1, f"pushing {len(predictions)} predictions")
-    pushed = place.studio.import_predictions(info.id, predictions) if predictions else 0
+    ready = {one["task"]: one["score"] for one in scored if one["error"] is None and one["task"] in still}
+    pushed = 0
+    for shard in shards:
+        predictions = [
+            {"task": one["task"], "result": one["result"], "score": ready[one["task"]], "model_version": version}
+            for one in shard
+            if one["task"] in ready
+        ]
+        place.progress.report(pushed, len(ready), f"pushing {len(ready)} predictions")
+        pushed += place.studio.import_predictions(info.id, predictions) if predictions else 0
     place.progress.report(1, 1, f"pushed {pushed} predictions")
     return pushed, notes
 

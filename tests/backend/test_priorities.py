@@ -104,7 +104,8 @@ def test_the_queue_is_pushed_under_the_old_name_and_switched_afterwards(loop: Lo
     # The starter is perfect on truth; the gate here is labelled red, as a laboratory with other habits would.
     version = loop.train()
     assert version.startswith("stub-0001-")
-    assert loop.studio.order_seen[:2] == [f"import under {before}", f"title {version}"]
+    steps = [step for step, _ in itertools.groupby(loop.studio.order_seen)]
+    assert steps[:2] == [f"import under {before}", f"title {version}"]
     assert loop.studio.title == loop.studio.model_version == version
     assert set(loop.studio.versions()) == {STARTER, version}
 

@@ -22,7 +22,7 @@ from hemaloop.errors import DatasetError
 from hemaloop.images import LoadedImage, decode_image
 from hemaloop.labelconfig import parse_label_config
 from hemaloop.manifest import Manifest
-from hemaloop.marked import Marked, keep_marks, marked
+from hemaloop.marked import Marked, keep_marks, marked, marks_of
 from hemaloop.plugin import Detections, Silent
 from hemaloop.project_status import ProjectStatus, status_of
 from hemaloop.projects import build_plugin, load_part, starter_part
@@ -141,12 +141,12 @@ def test_marked_cells_are_counted_by_reason_and_one_that_may_be_rare_is_not_unsu
         region(3, "maybe rare: Teardrop (90%)"),
     ]
     two = [region(4, "uncertain class", "uncertain box"), region(5, name="another control")]
-    keep_marks(store, PROJECT, "v1", [{"task": 1, "result": one}, {"task": 2, "result": two}])
-    keep_marks(store, PROJECT, "v1", [{"task": 3, "result": []}, {"task": 4, "result": None}])
+    keep_marks(store, PROJECT, "v1", [{"task": 1, "marks": marks_of(one)}, {"task": 2, "marks": marks_of(two)}])
+    keep_marks(store, PROJECT, "v1", [{"task": 3, "marks": {}}, {"task": 4, "marks": None}])
     reasons = {"uncertain box": 2, "maybe rare": 2, "uncertain class": 1}
     assert marked(store, PROJECT, "v1", CONTROL, [1, 2, 3, 4]) == Marked(3, 4, 2, reasons)
     assert marked(store, PROJECT, "v1", CONTROL, [3, 4]) == Marked(1, 0, 0, {})
-    keep_marks(store, PROJECT, "v2", [{"task": 1, "result": []}])
+    keep_marks(store, PROJECT, "v2", [{"task": 1, "marks": {}}])
     assert marked(store, PROJECT, "v1", CONTROL, [1]).images == 0, "what an earlier version marked says nothing now"
 
 
