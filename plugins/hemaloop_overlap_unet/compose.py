@@ -77,9 +77,9 @@ def somewhere(source: Source, side: int, rng: np.random.Generator) -> tuple[int,
     return corners[0], corners[1]
 
 
-def turned(part: Window, rng: np.random.Generator) -> Window:
-    """One of eight ways to lay a window down."""
-    turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
+def turned(part: Window, rng: np.random.Generator, as_it_was: bool = True) -> Window:
+    """One of eight ways to lay a window down; of seven, where it may not lie as it was."""
+    turns, mirror = divmod(int(rng.integers(0 if as_it_was else 1, 8)), 2)
 
     def lay(values: NDArray[np.generic]) -> NDArray[np.generic]:
         found = np.rot90(values, turns)
@@ -160,7 +160,8 @@ def compose(
                 break
             # cells of one slide look alike: half of the time the other picture is the same one elsewhere
             other = source if rng.random() < 0.5 else sources[int(rng.integers(len(sources)))]
-            above = turned(window(other, *somewhere(other, side, rng), side), rng)
+            # a small image laid on itself as it was would be overlaps that nobody can see
+            above = turned(window(other, *somewhere(other, side, rng), side), rng, as_it_was=other is not source)
             picture, classes = overlaid(
                 Window(picture, classes, below.cells, lamp), above, diameter, mixture.absorb, rng
             )

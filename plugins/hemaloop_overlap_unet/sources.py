@@ -13,7 +13,9 @@ from skimage.measure import regionprops
 
 from hemaloop.plugin import Image
 from hemaloop.stain import light
-from hemaloop_overlap_unet.classical import NUCLEUS_AREA, disc, estimated_diameter, remove_small, resized, segment
+from hemaloop_overlap_unet.classical import estimated_diameter, resized, segment
+from hemaloop_overlap_unet.morphology import disc, remove_small
+from hemaloop_overlap_unet.stains import NUCLEUS_AREA
 
 UNKNOWN = 255
 """Value of pixels of which the truth says nothing."""
@@ -23,6 +25,8 @@ _FREE = (0.3, 2.0)
 """Areas of a free-standing cell, of the median of its image."""
 _SOLID = 0.88
 """Area over that of the convex hull, below which an object is not one cell but several that touch."""
+_STOPS_RED = 0.79
+"""Share of red light above which a thing is no white cell by its median pixel, but red cells under a scale bar."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,7 +148,8 @@ def cutouts(image: Image, diameter: float) -> list[Cutout]:
         area = mask.sum() / (np.pi / 4 * diameter**2)
         # a small piece at the rim of a red cell is more often its shadow than a platelet
         around = slice(max(0, top - 2), window[0].stop + 2), slice(max(0, left - 2), window[1].stop + 2)
-        if (0.03 < area < NUCLEUS_AREA and not red[around].any()) or area > 0.6:
+        white = area > 0.6 and float(np.median(passed[window][mask][:, 0])) < _STOPS_RED
+        if (0.03 < area < NUCLEUS_AREA and not red[around].any()) or white:
             pieces.append(Cutout(passed[window].astype(np.float32), np.asarray(mask)))
     return pieces
 

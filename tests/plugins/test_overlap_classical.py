@@ -123,3 +123,11 @@ def test_a_white_cell_is_cut_out_at_the_networks_magnification() -> None:
     (piece,) = cutouts(image, 22)
     assert piece.mask.sum() == pytest.approx(np.pi * 17**2, rel=0.35)
     assert piece.passed[piece.mask].mean() < 0.7
+
+
+def test_red_cells_under_a_scale_bar_are_no_white_cell() -> None:
+    image = smear(*GRID)
+    x, y = GRID[len(GRID) // 2]
+    image[y - 4 : y + 5, x - 60 : x + 60] = 0
+    assert segment(image).foreign[y, x]
+    assert not any(piece.mask.sum() > 0.6 * np.pi / 4 * 22**2 for piece in cutouts(image, 22))

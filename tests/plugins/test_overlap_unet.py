@@ -14,7 +14,7 @@ from hemaloop.errors import DatasetError, ImageError, NotFitted, OptionError, St
 from hemaloop.plugin import ClassMap, Example, Silent
 from hemaloop.synthetic import render_smear
 from hemaloop_overlap_unet import CLASSICAL, STARTER, OverlapUNet
-from hemaloop_overlap_unet.compose import Mixture, compose
+from hemaloop_overlap_unet.compose import Mixture, compose, turned, window
 from hemaloop_overlap_unet.meaning import meaning_of
 from hemaloop_overlap_unet.sources import UNKNOWN, Source, make_source
 from hemaloop_overlap_unet.tiles import Tiling, blended
@@ -194,3 +194,10 @@ def test_composing_makes_overlaps_where_the_images_have_none() -> None:
     found = [compose(flat, [], [], Mixture(), 128, 20, np.random.default_rng(number)).classes for number in range(12)]
     assert not any((source.classes == 2).any() for source in flat)
     assert sum(bool((classes == 2).any()) for classes in found) >= 4
+
+
+def test_an_image_laid_on_itself_does_not_lie_as_it_was() -> None:
+    part = window(sources(range(1))[0], 0, 0, 96)
+    laid = [turned(part, np.random.default_rng(seed), as_it_was=False) for seed in range(40)]
+    assert not any(np.array_equal(one.pixels, part.pixels) for one in laid)
+    assert len({one.pixels.tobytes() for one in laid}) == 7

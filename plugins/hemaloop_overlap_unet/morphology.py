@@ -1,0 +1,41 @@
+"""Binary masks: holes filled, small parts removed, opened by a disc."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from hemaloop.stain import Mask
+
+HOLE = 0.45
+"""Area up to which a hole is the pallor of a cell, of a usual cell's disc: a larger one is background among cells."""
+
+
+def without_large_holes(mask: Mask, diameter: float) -> Mask:
+    """Holes filled up to the size of a pallor; pixel-sized ones always."""
+    holes, count = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
+    small = np.bincount(holes.ravel(), minlength=count + 1) <= max(4.0, HOLE * np.pi / 4 * diameter**2)
+    small[0] = False
+    return np.asarray(mask | small[holes])
+
+
+def disc(radius: float) -> Mask:
+    """A disc of a radius in px, at least a cross of 3 x 3."""
+    reach = max(1, int(radius))
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    return np.asarray(np.hypot(rows, columns) <= max(1.0, radius))
+
+
+def remove_small(mask: Mask, area: float) -> Mask:
+    """Connected parts of less than `area` px left out."""
+    parts, count = ndimage.label(mask)
+    keep = np.bincount(parts.ravel(), minlength=count + 1) >= area
+    keep[0] = False
+    return np.asarray(keep[parts])
+
+
+def opened(mask: Mask, radius: float) -> Mask:
+    """Binary opening by a disc; objects at the frame keep their straight side."""
+    reach = max(1, int(radius))
+    padded = np.pad(mask, reach, mode="edge")
+    return np.asarray(ndimage.binary_opening(padded, disc(radius))[reach:-reach, reach:-reach])
