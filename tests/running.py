@@ -167,12 +167,12 @@ class Project:
         wait_for(lambda: not self.stack.queues.running(self.key), "an end of all jobs", seconds)
 
 
-def hemaloop(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command of hemaloop with the settings of the running system."""
+def hemaloop(stack: Stack, *arguments: str, typed: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
+    """A command of hemaloop with the settings of the running system. typed: its input. changes: of its environment."""
     command = [sys.executable, "-m", "hemaloop", *arguments]
-    environment = {**os.environ, **variables(stack.settings), "COLUMNS": "200"}
+    environment = {**os.environ, **variables(stack.settings), "COLUMNS": "200", **changes}
     return subprocess.run(
-        command, env=environment, cwd=stack.root, capture_output=True, text=True, timeout=300, check=False
+        command, env=environment, cwd=stack.root, input=typed, capture_output=True, text=True, timeout=300, check=False
     )
 
 

@@ -20,13 +20,13 @@ def train(project: str, reason: str) -> Outcome:
         return training.train_project(place, project, reason)
 
 
-def score_pool(project: str, reason: str) -> Outcome:
-    """Plan predictions for the tasks that lack one, in shards."""
+def score_pool(project: str, reason: str, again: bool = False) -> Outcome:
+    """Plan predictions for the tasks that lack one, in shards; again: for those that have one, too."""
     from hemaloop import priorities
     from hemaloop.workplace import workplace
 
     with workplace() as place:
-        return priorities.plan_scores(place, project, reason)
+        return priorities.plan_scores(place, project, reason, again)
 
 
 def score_shard(project: str, plan: str, index: int) -> Outcome:

@@ -37,6 +37,15 @@ class Ledger:
         """Let the reconciliation look at it no longer."""
         self._redis.srem(PROJECTS, project)
 
+    def erase(self, project: str) -> None:
+        """Forget it with all that was remembered of it."""
+        self.forget(project)
+        self.resume(project)
+        keys = [f"hemaloop:{name}:{project}" for name in ("asked", "attempts", "plan", "outcome", "jobs")]
+        for pattern in (f"hemaloop:aside:{project}:*", f"hemaloop:failed:{project}:*"):
+            keys += self._redis.scan_iter(match=pattern)
+        self._redis.delete(*keys)
+
     def projects(self) -> list[str]:
         """Projects that this backend has heard of."""
         return sorted(_texts(self._redis.smembers(PROJECTS)))

@@ -42,6 +42,11 @@ def lacking(studio: LabelStudio, project_id: int, config: LabelConfig, version: 
     return [_waiting(task, config) for task in listed(studio, project_id) if _lacks(task, version)]
 
 
+def having(studio: LabelStudio, project_id: int, config: LabelConfig, version: str) -> list[Waiting]:
+    """Tasks with a prediction of this version, annotated ones included."""
+    return [_waiting(task, config) for task in listed(studio, project_id) if version in task["versions"]]
+
+
 def labelled(studio: LabelStudio, project_id: int, config: LabelConfig, version: str) -> list[Waiting]:
     """Tasks with a submitted annotation that lack no prediction."""
     return [

@@ -17,7 +17,7 @@ from hemaloop.dataset import split_of
 from hemaloop.debounce import Debounce
 from hemaloop.labelconfig import LabelConfig, parse_label_config
 from hemaloop.marked import marks_of
-from hemaloop.pool import Waiting, labelled, lacking
+from hemaloop.pool import Waiting, having, labelled, lacking
 from hemaloop.projects import LiveModel, live_model
 from hemaloop.ranking import packed
 from hemaloop.scoring import Scorer, TaskRef, TaskScore
@@ -30,18 +30,25 @@ log = logging.getLogger(__name__)
 
 BATCH = 8
 """Tasks scored between two looks at whether somebody cancelled."""
+FIRST = 64
+"""Tasks, evenly spaced, that are scored and published before all others where nothing was published yet: whoever
+begins to label has their predictions and their order within a minute, however many tasks there are."""
 _FAULTS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A version, the parts it is made of, and how many shards its tasks fill."""
+    """A version, the parts it is made of, and how many shards its tasks fill.
+
+    again: its predictions take the place of those that the version has.
+    """
 
     id: str
     version: str
     parts: Mapping[str, str]
     shards: int
     reason: str
+    again: bool = False
 
     @property
     def published(self) -> Published:
@@ -49,8 +56,11 @@ class Plan:
         return Published(self.version, self.parts, reason=self.reason)
 
 
-def plan_scores(place: Workplace, project: str, reason: str) -> dict[str, Any]:
-    """Queue the scoring of every task that lacks a prediction of the version to come, and its publication."""
+def plan_scores(place: Workplace, project: str, reason: str, again: bool = False) -> dict[str, Any]:
+    """Queue the scoring of every task that lacks a prediction of the version to come, and its publication.
+
+    again: of those that have one, too.
+    """
     Debounce(place.queues.redis, "score").give_up(project)
     info = place.studio.project(project_id(project))
     config = parse_label_config(info.label_config)
@@ -58,24 +68,31 @@ def plan_scores(place: Workplace, project: str, reason: str) -> dict[str, Any]:
     published = place.store.published(project)
     in_force = published is not None and published.version == model.version
     running = place.queues.ledger.plan(project)
-    if running is not None and running["version"] == model.version and place.queues.to_come(running["job"]):
+    at_work = running is not None and running["version"] == model.version and place.queues.to_come(running["job"])
+    if running is not None and at_work and not again:
         # What came after that plan was made is looked at when it is pushed.
         return {"outcome": "running", "plan": running["plan"], "job": running["job"]}
     waiting = lacking(place.studio, info.id, config, model.version)
+    if again:
+        waiting += having(place.studio, info.id, config, model.version)
     if in_force and not waiting:
         return {"outcome": "nothing", "why": f"every task that waits has a prediction of {model.version}"}
-    return _queue(place, project, config, model, waiting, reason)
+    if model.blank or config.spreads:
+        there = {task.id for task in waiting}
+        others = labelled(place.studio, info.id, config, model.version) if waiting else []
+        waiting += [task for task in others if task.id not in there]
+    elif published is None and len(waiting) > FIRST:
+        waiting = [waiting[step * len(waiting) // FIRST] for step in range(FIRST)]
+    return _queue(place, project, model, waiting, reason, again)
 
 
 def _queue(
-    place: Workplace, project: str, config: LabelConfig, model: LiveModel, waiting: Sequence[Waiting], reason: str
+    place: Workplace, project: str, model: LiveModel, waiting: Sequence[Waiting], reason: str, again: bool
 ) -> dict[str, Any]:
-    if waiting and (model.blank or config.spreads):
-        waiting = [*waiting, *labelled(place.studio, project_id(project), config, model.version)]
     size = place.settings.score_shard_size
     shards = [waiting[start : start + size] for start in range(0, len(waiting), size)]
     publication = publication_of(model, reason)
-    plan = Plan(uuid.uuid4().hex, publication.version, publication.parts, len(shards), reason)
+    plan = Plan(uuid.uuid4().hex, publication.version, publication.parts, len(shards), reason, again)
     for index, shard in enumerate(shards):
         put(place.store, project, f"{plan.id}/tasks-{index}", [task.to_json() for task in shard])
     put(place.store, project, f"{plan.id}/plan", {**_as_json(plan)})
@@ -160,4 +177,5 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         "parts": dict(plan.parts),
         "shards": plan.shards,
         "reason": plan.reason,
+        "again": plan.again,
     }

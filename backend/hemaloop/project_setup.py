@@ -106,7 +106,7 @@ def order_notes(info: ProjectInfo) -> list[str]:
 
 def _backend(studio: LabelStudio, settings: Settings, info: ProjectInfo, version: str, replace: bool) -> list[str]:
     present = studio.backend(info.id)
-    if present is not None and not _ours(present, settings):
+    if present is not None and not is_ours(present, settings):
         if not replace:
             raise LabelStudioError(
                 f"project {info.id}: the backend {present['title']!r} at {present['url']} is connected, and Label "
@@ -145,7 +145,7 @@ def _connect(studio: LabelStudio, settings: Settings, info: ProjectInfo, version
     except LabelStudioError:
         # A refused connection can leave a row without a webhook, and only the first row would ever be used.
         leftover = studio.backend(info.id)
-        if leftover is not None and _ours(leftover, settings):
+        if leftover is not None and is_ours(leftover, settings):
             studio.request("DELETE", f"/api/ml/{leftover['id']}")
         raise
     return [f"backend {settings.backend_url} connected as {version!r}"]
@@ -156,28 +156,33 @@ def _explained(studio: LabelStudio, settings: Settings, method: str, path: str, 
     try:
         studio.request(method, path, body=body)
     except Refused as error:
-        text = str(error)
-        if "reserved network address" in text:
-            remedy = (
-                "Label Studio refuses backends on private addresses: start it with both ML_BLOCK_LOCAL_IP=false and "
-                "SSRF_PROTECTION_ENABLED=false (or USE_DEFAULT_BANNED_SUBNETS=false)"
-            )
-        elif "authentication parameters" in text or "401" in text:
-            remedy = (
-                f"the backend at {settings.backend_url} runs with another HEMALOOP_USERNAME or HEMALOOP_PASSWORD than "
-                "this command: give both the same"
-            )
-        elif "health check failed" in text or "refused" in text:
-            remedy = (
-                f"Label Studio does not reach the backend at {settings.backend_url}: start `hemaloop serve`, or set "
-                "HEMALOOP_PUBLIC_URL to the address at which Label Studio reaches it"
-            )
-        else:
+        remedy = remedy_of(str(error), settings)
+        if remedy is None:
             raise
         raise LabelStudioError(f"project {body['project']}: {remedy}") from None
 
 
-def _ours(backend: Json, settings: Settings) -> bool:
+def remedy_of(said: str, settings: Settings) -> str | None:
+    """What mends it where Label Studio says that it cannot use a backend, None where it says something unknown."""
+    if "reserved network address" in said or "private" in said or "banned" in said:
+        return (
+            "Label Studio refuses backends on private addresses: start it with both ML_BLOCK_LOCAL_IP=false and "
+            "SSRF_PROTECTION_ENABLED=false (or USE_DEFAULT_BANNED_SUBNETS=false)"
+        )
+    if "authentication parameters" in said or "401" in said:
+        return (
+            f"the backend at {settings.backend_url} runs with another HEMALOOP_USERNAME or HEMALOOP_PASSWORD than "
+            "this command: give both the same"
+        )
+    if "health check failed" in said or "refused" in said:
+        return (
+            f"Label Studio does not reach the backend at {settings.backend_url}: start `hemaloop serve`, or set "
+            "HEMALOOP_PUBLIC_URL to the address at which Label Studio reaches it"
+        )
+    return None
+
+
+def is_ours(backend: Json, settings: Settings) -> bool:
     """Whether it is this backend, possibly at an earlier port: same host, same user."""
     same_host = urlsplit(str(backend["url"])).hostname == urlsplit(settings.backend_url).hostname
     return str(backend["url"]) == settings.backend_url or (
@@ -202,7 +207,9 @@ def _webhook(studio: LabelStudio, settings: Settings, project_id: int) -> list[s
         "send_payload": True,
         "send_for_all_actions": True,
     }
-    mine = [hook for hook in studio.webhooks(project_id) if hook.get("project") == project_id and _is_mine(hook, url)]
+    mine = [
+        hook for hook in studio.webhooks(project_id) if hook.get("project") == project_id and is_our_hook(hook, url)
+    ]
     for extra in mine[1:]:
         studio.request("DELETE", f"/api/webhooks/{extra['id']}/")
     if not mine:
@@ -214,7 +221,7 @@ def _webhook(studio: LabelStudio, settings: Settings, project_id: int) -> list[s
     return ["webhook set: with the secret header, for all events"]
 
 
-def _is_mine(hook: Json, url: str) -> bool:
+def is_our_hook(hook: Json, url: str) -> bool:
     """This backend's webhook, or that of an earlier port, which carries the secret header."""
     return hook["url"] == url or SECRET_HEADER in (hook.get("headers") or {})
 

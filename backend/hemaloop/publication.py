@@ -51,6 +51,8 @@ def push_plan(place: Workplace, project: str, plan_id: str) -> dict[str, Any]:
         return {"outcome": "superseded", "by": model.version}
     with WorkLock(place.queues.redis, f"push:{project}", wait=LOCK_WAIT_SECONDS) as lock:
         scored = _gather(place.store, project, plan)
+        if plan.again:
+            _withdraw(place, project, info, plan.version, scored)
         pushed, notes = _push(place, project, info, config, model, scored, _shards(place.store, project, plan))
         lock.check()
         published = place.store.published(project)
@@ -62,8 +64,10 @@ def push_plan(place: Workplace, project: str, plan_id: str) -> dict[str, Any]:
         report = _told(place, project, info, plan.version, scored, pushed, notes)
     place.store.drop_scratch(project, plan_id)
     place.queues.ledger.keep_failed(project, plan.version, [one["task"] for one in scored if one["error"]])
-    if lacking(place.studio, info.id, config, plan.version):
-        _fill_later(place, project, scored)
+    failed = {one["task"] for one in scored if one["error"]}
+    if any(task.id not in failed for task in lacking(place.studio, info.id, config, plan.version)):
+        # Those that failed just now are left to the reconciliation.
+        place.queues.request_scores(project, "tasks are left, or came while the pool was scored")
     return report
 
 
@@ -146,6 +150,21 @@ def _push(
         pushed += place.studio.import_predictions(info.id, predictions) if predictions else 0
     place.progress.report(1, 1, f"pushed {pushed} predictions")
     return pushed, notes
+
+
+def _withdraw(
+    place: Workplace, project: str, info: ProjectInfo, version: str, scored: Sequence[Mapping[str, Any]]
+) -> None:
+    """Delete the predictions that a plan replaces: just before its own are pushed, and only where there are some.
+
+    Of two predictions of one version Label Studio takes the lower score, so the old ones cannot stay; without them the
+    order is random until the new ones are there, which takes seconds.
+    """
+    if any(one["error"] is None for one in scored) and version in place.studio.versions(info.id):
+        place.studio.delete_version(info.id, version)
+        if info.model_version is not None:  # the deletion has cleared it
+            place.studio.set_model_version(info.id, info.model_version)
+        place.store.drop_scratch(project, f"quantiles/{version}")
 
 
 def _rank(
@@ -251,12 +270,6 @@ def _wrong_head(place: Workplace, number: int, scored: Sequence[Mapping[str, Any
     if first in sent and sent[first] > lowest + _TOLERANCE:
         return [f"task {first} comes first with score {sent[first]:.6f}, although {lowest:.6f} was pushed for another"]
     return []
-
-
-def _fill_later(place: Workplace, project: str, scored: Sequence[Mapping[str, Any]]) -> None:
-    """Tasks that came while the pool was scored; those that failed just now are left to the reconciliation."""
-    if not _faults(scored):
-        place.queues.request_scores(project, "tasks came while the pool was scored")
 
 
 def _faults(scored: Sequence[Mapping[str, Any]]) -> list[str]:

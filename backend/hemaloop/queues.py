@@ -112,16 +112,21 @@ class Queues:
                 retry=Retry(retries, interval=int(self.settings.train_retry_seconds)) if retries else None,
             )
 
-    def request_scores(self, project: str, reason: str) -> str:
-        """Ask for predictions and priorities of what has none in the version to come. Returns the planning job's id."""
+    def request_scores(self, project: str, reason: str, again: bool = False) -> str:
+        """Ask for predictions and priorities of what has none in the version to come. Returns the planning job's id.
+
+        again: of what has one, too; whoever asks for that does not share another's job.
+        """
         with _reachable():
             job_id = uuid.uuid4().hex
             self.ledger.remember(project)
-            holder = Debounce(self.redis, "score").claim(project, job_id, self.to_come)
-            if holder != job_id:
+            claims = Debounce(self.redis, "score")
+            if again:
+                claims.take_over(project, job_id)
+            elif (holder := claims.claim(project, job_id, self.to_come)) != job_id:
                 return holder
-            again = Retry(2, interval=[5, 30])
-            return self._enqueue("score", "score_pool", (project, reason), job_id=job_id, retry=again)
+            retry = Retry(2, interval=[5, 30])
+            return self._enqueue("score", "score_pool", (project, reason, again), job_id=job_id, retry=retry)
 
     def finish_predictions(self, project: str, task_ids: Sequence[int], version: str) -> list[str]:
         """Ask for predictions of tasks that a request had no time for. Returns the jobs' ids."""
@@ -260,6 +265,13 @@ class Queues:
         """Let the reconciliation look at a project that Label Studio spoke of."""
         with _reachable():
             self.ledger.remember(project)
+
+    def forget(self, project: str) -> None:
+        """Keep nothing of a project that is gone."""
+        with _reachable():
+            self.ledger.erase(project)
+            for kind in ("train", "score"):
+                Debounce(self.redis, kind).give_up(project)
 
     def mark_predicting(self, seconds: float = 2.0) -> None:
         """Say that annotators wait for predictions, so that a training keeps to one thread for that long."""

@@ -106,9 +106,17 @@ class ArtifactStore:
 
     def versions(self, project: str, control: str) -> list[str]:
         """Complete artifacts, oldest first."""
-        folder = self._path(project, control)
+        return self._complete(self._path(project, control))
+
+    def _complete(self, folder: str) -> list[str]:
         names = [name for name in self._blobs.names(folder) if self._blobs.exists(f"{folder}/{name}/{MANIFEST}")]
         return sorted(names, key=lambda name: (_number(name), name))
+
+    def models(self, project: str) -> dict[str, tuple[str, ...]]:
+        """Complete artifacts of every control of a project, also of controls that its config no longer has."""
+        folder = self._path(project)
+        found = {name: self._complete(f"{folder}/{name}") for name in sorted(self._blobs.names(folder))}
+        return {name: tuple(versions) for name, versions in found.items() if versions}
 
     # -- promotion
 
@@ -172,6 +180,10 @@ class ArtifactStore:
                 self.promote(target, control, version)
         self.publish(target, published)
         return published
+
+    def remove(self, project: str) -> None:
+        """Delete everything of a project: artifacts, promotions, publications. There is no way back."""
+        self._blobs.remove(self._path(project))
 
     # -- results on their way
 

@@ -230,7 +230,7 @@ def release_abandoned(connection: redis.Redis, queues: Sequence[str]) -> list[st
         registry = StartedJobRegistry(name, connection, job_class=HemaloopJob, serializer=JSONSerializer)
         for job_id, execution_id in registry.get_job_and_execution_ids(cleanup=False):
             owner = connection.hget(f"rq:execution:{job_id}:{execution_id}", "worker_name")
-            if isinstance(owner, bytes) and _gone(owner.decode(), connection):
+            if isinstance(owner, bytes) and gone(owner.decode(), connection):
                 connection.zadd(registry.key, {f"{job_id}:{execution_id}": 1}, xx=True)
                 found.append(job_id)
         _tell_abandoned(registry, queue)
@@ -246,7 +246,8 @@ def _tell_abandoned(registry: StartedJobRegistry, queue: Queue) -> None:
             _keep_error(job, "its worker was killed or lost")
 
 
-def _gone(worker: str, connection: redis.Redis) -> bool:
+def gone(worker: str, connection: redis.Redis) -> bool:
+    """Whether a worker's process is: by its number on this machine, by its heartbeats elsewhere."""
     where, _, rest = worker.partition("-")
     pid = rest.partition("-")[0]
     if where == machine() and pid.isdigit():

@@ -10,7 +10,11 @@ from rich.console import Console
 
 from hemaloop.errors import Cancelled, HemaloopError
 
-MODULES = ("serve", "worker", "project", "project_status", "demo", "offline", "simulate", "plugins", "inspect")
+MODULES = (
+    *("serve", "worker", "project"),
+    *("project_create", "project_status", "project_work", "project_export", "project_delete"),
+    *("doctor", "demo", "offline", "simulate", "plugins", "inspect"),
+)
 
 
 def build() -> typer.Typer:

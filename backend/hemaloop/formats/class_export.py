@@ -48,7 +48,7 @@ def read(path: Path, images: Path | None, faults: list[Fault]) -> Iterator[tuple
             continue
         if label is None:
             continue
-        image, wanted = image_of(task["data"], by_name)
+        image, wanted = image_of(task, by_name)
         if image is None:
             faults.append(Fault(path, f"task {task.get('id')}: its image {wanted!r} is not there; left out"))
         else:

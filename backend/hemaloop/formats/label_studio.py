@@ -90,7 +90,7 @@ def _raw(
             faults += _disagreement(path, task, truth)
     if not labelled:
         return None
-    image, wanted = image_of(task["data"], by_name)
+    image, wanted = image_of(task, by_name)
     size = None if (width, height) == _UNKNOWN_SIZE else (width, height)
     return Raw(path, image, boxes, size=size, wanted=wanted, ignore=ignore, mask=mask)
 
@@ -168,8 +168,14 @@ def _size(region: Mapping[str, Any]) -> tuple[int, int] | None:
     return (width, height) if isinstance(width, int) and isinstance(height, int) and min(width, height) > 0 else None
 
 
-def image_of(data: Mapping[str, Any], by_name: Mapping[str, Path]) -> tuple[Path | None, str]:
-    """The file of a task's image, and what was looked for."""
+def image_of(task: Mapping[str, Any], by_name: Mapping[str, Path]) -> tuple[Path | None, str]:
+    """The file of a task's image, and what was looked for: what hemaloop's own export names, else by its address."""
+    meta = task.get("meta")
+    mine = meta.get("hemaloop") if isinstance(meta, dict) else None
+    known = mine.get("file") if isinstance(mine, dict) else None
+    if isinstance(known, str) and (found := by_name.get(known.rpartition("/")[2])) is not None:
+        return found, known
+    data = task["data"]
     addresses = [value for value in data.values() if isinstance(value, str)]
     named = [address for address in addresses if _file_name(address).lower().endswith(IMAGE_SUFFIXES)]
     for address in named:

@@ -1,7 +1,8 @@
 """Pascal VOC: one XML file an image, boxes as xmin ymin xmax ymax in px.
 
 The corners are taken as they stand: the tools that write such files today (LabelImg among them) mean edges, not the
-inclusive pixel indices counted from 1 of the original challenge.
+inclusive pixel indices counted from 1 of the original challenge. An object named "Uncategorised" is neither an object
+nor background, as in Label Studio's exports.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from defusedxml.ElementTree import fromstring
 
 from hemaloop.formats.items import Corners, Fault, Raw, Source, index_by_name, pictures_in
 
+IGNORED = "Uncategorised"
+"""Name of objects that nobody could name: an ignore region."""
 _IMAGE_FOLDERS = ("Images", "JPEGImages", "images", ".")
 
 
@@ -42,14 +45,17 @@ def read(path: Path, images: Path | None) -> Source:
             continue
         wanted = Path((root.findtext("filename") or "").strip().replace("\\", "/")).name
         image = by_stem.get(annotation.stem) or by_name.get(wanted)
-        boxes = []
+        boxes, ignore = [], []
         for position, found in enumerate(root.findall("object")):
             box, complaint = _box(found)
             if box is None:
                 faults.append(Fault(annotation, f"object {position} {complaint}; left out"))
+            elif box[0] == IGNORED:
+                ignore.append(box[1])
             else:
                 boxes.append(box)
-        raws.append(Raw(annotation, image, boxes, size=_size(root), wanted=wanted or f"{annotation.stem}.jpg"))
+        named = wanted or f"{annotation.stem}.jpg"
+        raws.append(Raw(annotation, image, boxes, size=_size(root), wanted=named, ignore=ignore))
     faults += list(_without_annotation(folders, raws, {annotation.stem for annotation in annotations}))
     labels = sorted({name for raw in raws for name, _ in raw.boxes})
     return Source(labels, raws, faults)

@@ -41,20 +41,23 @@ class ImageLoader:
         task_id: needed for files of connected storages (``s3://…``). project: two projects never share a cached file.
         Raises `ImageError` that names the image, and what an `auth` that cannot get its headers raises.
         """
+        return self.load_file(uri, task_id, project=project)[1]
+
+    def load_file(self, uri: object, task_id: int | None = None, *, project: str) -> tuple[bytes, LoadedImage]:
+        """As `load`, with the bytes of the file."""
         if not isinstance(uri, str) or not uri.strip():
             found = "nothing" if uri in (None, "") or isinstance(uri, str) else type(uri).__name__
             raise ImageError(f"image: found {found} in the task, expected an address such as /data/upload/…")
         name = shown(uri)
         source = locate(uri, task_id, self._label_studio_url)
         if isinstance(source, Path):
-            return decode_image(
-                read_allowed(source, self._folders, self._limits.max_bytes, name), self._limits, name=name
-            )
+            data = read_allowed(source, self._folders, self._limits.max_bytes, name)
+            return data, decode_image(data, self._limits, name=name)
         cached = self._cache.get(project, uri)
         if cached is not None:
-            return decode_image(cached, self._limits, name=name)
+            return cached, decode_image(cached, self._limits, name=name)
         data = self._downloader.get(source, name)
         image = decode_image(data, self._limits, name=name)
         # Only what is an image is kept, so that a login page is not remembered.
         self._cache.put(data, project, uri)
-        return image
+        return data, image
