@@ -15,7 +15,8 @@ from hemaloop.live import LiveModels
 from hemaloop.queues import Queues
 from hemaloop.serving import Inference
 from hemaloop.store import ArtifactStore
-from hemaloop.web import auth, errors, health, jobs, models, predict, services, setup, webhook
+from hemaloop.web import auth, errors, health, jobs, models, predict, services, setup, ui, webhook
+from hemaloop.web.ui import session
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ def create_app(settings: Settings, *, inference: Inference | None = None, queues
     app.before_request(auth.guard)
     app.after_request(_end)
     errors.register(app)
-    for module in (health, setup, predict, webhook, jobs, models):
+    session.configure(app, settings)
+    for module in (health, setup, predict, webhook, jobs, models, ui):
         app.register_blueprint(module.blueprint)
     made = _services(settings, inference or Inference(settings), queues or Queues(settings))
     services.attach(app, made)

@@ -95,6 +95,11 @@ class LiveModels(Background):
                 del self._entries[key]
         self._remember()
 
+    def projects(self) -> list[str]:
+        """Projects that somebody asked about lately."""
+        with self._lock:
+            return sorted({project for project, _ in self._entries})
+
     def versions(self) -> list[str]:
         """Live versions, those asked about last first."""
         with self._lock:

@@ -116,6 +116,7 @@ def test_every_allowed_job_is_named_by_its_own_address() -> None:
         "hemaloop.jobs.score_shard",
         "hemaloop.jobs.publish",
         "hemaloop.jobs.finish_predictions",
+        "hemaloop.jobs.portray",
         "hemaloop.jobs.simulate",
     }
 
