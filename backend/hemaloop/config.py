@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     tune_fraction: float = Field(0.1, gt=0, lt=0.9)
     gate_min_images: int = Field(5, ge=1)
     score_shard_size: int = Field(200, ge=1)
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else JSON")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("image_hosts", "image_folders", mode="before")

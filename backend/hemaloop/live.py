@@ -100,6 +100,11 @@ class LiveModels(Background):
         with self._lock:
             return sorted({project for project, _ in self._entries})
 
+    def current(self) -> list[tuple[str, str]]:
+        """The live version of each project that somebody asked about lately."""
+        with self._lock:
+            return sorted({(project, entry.live.version) for (project, _), entry in self._entries.items()})
+
     def versions(self) -> list[str]:
         """Live versions, those asked about last first."""
         with self._lock:

@@ -30,6 +30,8 @@ from hemaloop.redis_server import redis_url
 NAMES = ("train", "push", "score", "simulate")
 KEEP_SECONDS = 7 * 24 * 3600
 """How long finished and failed jobs can be asked about."""
+DRAWN_SECONDS = 600
+"""How long a page that could not be drawn is shown as a failure."""
 SCORE_SECONDS = 3600
 """Longest time of one scoring or publishing job."""
 
@@ -151,14 +153,21 @@ class Queues:
                 depends_on=Dependency(jobs=shards, allow_failure=True) if shards else None,
             )
 
-    def request_portrait(self, project: str) -> str:
-        """Ask for what the page shows of a project; people wait for it, so it goes first. Returns the job's id."""
+    def request_portrait(self, project: str, every: float = 0.0) -> str | None:
+        """Ask for what the page shows of a project; people wait for it, so it goes first. Returns the job's id.
+
+        every: seconds within which it is asked for once, whatever came of it: annotators' predictions share its worker.
+        """
         with reachable():
+            if every and not self.redis.set(f"hemaloop:drawn:{project}", "1", nx=True, px=int(every * 1000)):
+                return None
             job_id = uuid.uuid4().hex
             holder = Debounce(self.redis, "portrait").claim(project, job_id, self.to_come)
             if holder != job_id:
                 return holder
-            return self._enqueue("score", "portray", (project,), job_id=job_id, timeout=600, at_front=True)
+            return self._enqueue(
+                "score", "portray", (project,), job_id=job_id, timeout=600, failure_ttl=DRAWN_SECONDS, at_front=True
+            )
 
     def request_simulation(self, name: str, seed: int, strategy: str, rounds: int) -> str:
         """Ask for one seed and strategy of a simulation, unless somebody has. Returns the job's id."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hemaloop import dataset, doubts, objects, policy, promotion, registry
+from hemaloop import dataset, doubts, metrics, objects, policy, promotion, registry
 from hemaloop.config import Settings
 from hemaloop.debounce import LOCK_SECONDS, Busy, Debounce, WorkLock
 from hemaloop.errors import Cancelled, DatasetError, HemaloopError, QueueError
@@ -84,6 +84,10 @@ def _train_controls(place: Workplace, project: str, reason: str, asked: bool, lo
         except HemaloopError as error:  # another control of the project is not to blame
             outcomes[control.name] = Outcome("failed", str(error))
             failures.append(error)
+    for control in config.bound:
+        if control.binding is not None and control.name in outcomes:
+            outcome = outcomes[control.name].state
+            metrics.count(place.queues.redis, "trainings", family=control.binding.family, outcome=outcome)
     told = _conclude(place, project, outcomes, failures)
     _search(project, searches)
     return told
@@ -188,6 +192,7 @@ def _train(
         return Outcome("waits", why, notes=splits.notes)
     candidate = build_plugin(control, _device(settings.device))
     report = candidate.fit(splits.train, splits.tune, progress)
+    metrics.count(place.queues.redis, "training_seconds", report.seconds, family=candidate.family)
     progress.report(0, 1, "measuring on the gate")
     verdict = promotion.judge(candidate, incumbent.plugin, gate, settings.gate_min_images, seen)
     lock.check()

@@ -252,9 +252,9 @@ def _from_queues(services: Services, found: Look) -> None:
 def ask_for_portrait(services: Services, found: Look) -> None:
     """Have a worker make a new portrait where the one that is there is old; nobody waits for it."""
     last = found.portrait
-    age = time.time() - float(last["at"]) if last else portrait.SHARE * portrait.LEAST_SECONDS
-    if last is None or age > max(portrait.LEAST_SECONDS, portrait.SHARE * float(last["seconds"])):
-        services.hints.portrait(found.key)
+    every = max(portrait.LEAST_SECONDS, portrait.SHARE * float(last["seconds"])) if last else portrait.LEAST_SECONDS
+    if last is None or time.time() - float(last["at"]) > every:
+        services.hints.portrait(found.key, every)
 
 
 def losses(job: Mapping[str, Any], limit: int = 4) -> dict[str, list[tuple[float, float]]]:
