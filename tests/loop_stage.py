@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import stub_plugin
 from hemaloop.config import Settings
+from hemaloop.images import image_key
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -124,6 +125,11 @@ class Studio:
             mine = [one for one in self.predictions if one["model_version"] == self.model_version]
             ordered = sorted((one["score"], one["task"]) for one in mine if one["task"] in waiting)
             return [task for _, task in ordered]
+
+
+def key_of(folder: Path, number: int) -> str:
+    """The key of a task's image."""
+    return image_key((folder / f"{number}.png").read_bytes())
 
 
 def region(cell: tuple[int, int, int, int, str]) -> dict[str, Any]:
@@ -239,6 +245,7 @@ class _Handler(BaseHTTPRequestHandler):
             "total_annotations": sum(1 for one in task["annotations"] if not one["was_cancelled"]),
             "predictions_model_versions": ",".join({one["model_version"] for one in mine}),
             "predictions_score": min(scores) if scores else None,
+            "predictions": mine,
         }
 
     def log_message(self, *_: Any) -> None:

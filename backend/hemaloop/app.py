@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
+import uuid
 
 import flask
 
-from hemaloop import registry
+from hemaloop import logs, registry
 from hemaloop.config import Settings
 from hemaloop.hints import Hints
 from hemaloop.images import ImageLoader
@@ -15,9 +17,14 @@ from hemaloop.live import LiveModels
 from hemaloop.queues import Queues
 from hemaloop.serving import Inference
 from hemaloop.store import ArtifactStore
-from hemaloop.web import auth, errors, health, jobs, models, predict, services, setup, webhook
+from hemaloop.web import auth, errors, health, jobs, measures, models, predict, services, setup, ui, webhook
+from hemaloop.web.ui import session
 
 log = logging.getLogger(__name__)
+
+REQUEST_HEADER = "X-Request-ID"
+"""The name of a request in logs: what a proxy gave it, or a new one; sent back with the answer."""
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def create_app(settings: Settings, *, inference: Inference | None = None, queues: Queues | None = None) -> flask.Flask:
@@ -34,10 +41,13 @@ def create_app(settings: Settings, *, inference: Inference | None = None, queues
     app.before_request(auth.guard)
     app.after_request(_end)
     errors.register(app)
-    for module in (health, setup, predict, webhook, jobs, models):
+    session.configure(app, settings)
+    for module in (health, setup, predict, webhook, jobs, models, measures, ui):
         app.register_blueprint(module.blueprint)
     made = _services(settings, inference or Inference(settings), queues or Queues(settings))
     services.attach(app, made)
+    made.measures.watch(made.queues, made.live)
+    made.inference.listen(made.measures.replied)
     made.start()
     return app
 
@@ -65,11 +75,17 @@ def _services(settings: Settings, inference: Inference, queues: Queues) -> servi
 
 def _begin() -> None:
     flask.g.began = time.perf_counter()
+    given = flask.request.headers.get(REQUEST_HEADER, "")
+    logs.request_id.set(given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
 
 
 def _end(response: flask.Response) -> flask.Response:
     """One line a request, without its body, query or headers: they hold secrets."""
     level = logging.INFO if flask.request.path == "/predict" else logging.DEBUG
-    milliseconds = (time.perf_counter() - flask.g.began) * 1000
-    log.log(level, "%s %r %d %.1f ms", flask.request.method, flask.request.path, response.status_code, milliseconds)
+    seconds = time.perf_counter() - flask.g.began
+    request, status = flask.request, response.status_code
+    log.log(level, "%s %r %d %.1f ms", request.method, request.path, status, seconds * 1000)
+    route = request.url_rule.rule if request.url_rule is not None else "none"
+    services.current().measures.request(route, request.method, status, seconds)
+    response.headers[REQUEST_HEADER] = logs.request_id.get()
     return response

@@ -25,6 +25,9 @@ class Settings(BaseSettings):
 
     label_studio_url: str = Field("http://127.0.0.1:8080", validation_alias="LABEL_STUDIO_URL")
     label_studio_api_key: SecretStr = Field(SecretStr(""), validation_alias="LABEL_STUDIO_API_KEY")
+    label_studio_public_url: str | None = Field(
+        None, description="where people's browsers reach Label Studio, if not there"
+    )
     redis_url: SecretStr | None = Field(None, validation_alias="REDIS_URL")
 
     host: str = "127.0.0.1"
@@ -33,6 +36,7 @@ class Settings(BaseSettings):
     username: str = Field("hemaloop", min_length=1)
     password: SecretStr = Field(min_length=8)
     webhook_secret: SecretStr = Field(min_length=16)
+    page_https: bool = Field(False, description="people reach the page /ui by https only, so its cookie needs it too")
     max_request_bytes: int = Field(64 * 2**20, ge=2**16)
 
     data_dir: Path = Path(".hemaloop")
@@ -67,6 +71,7 @@ class Settings(BaseSettings):
     tune_fraction: float = Field(0.1, gt=0, lt=0.9)
     gate_min_images: int = Field(5, ge=1)
     score_shard_size: int = Field(200, ge=1)
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else JSON")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("image_hosts", "image_folders", mode="before")
@@ -85,7 +90,7 @@ class Settings(BaseSettings):
                 raise ValueError("; ".join(faults))
         return value
 
-    @field_validator("label_studio_url", "public_url")
+    @field_validator("label_studio_url", "label_studio_public_url", "public_url")
     @classmethod
     def _http(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -96,6 +101,16 @@ class Settings(BaseSettings):
     def artifacts(self) -> str:
         """fsspec address of the artifact store."""
         return self.artifacts_url or (self.data_dir.resolve() / "artifacts").as_uri()
+
+    @property
+    def page_secrets(self) -> tuple[SecretStr, SecretStr]:
+        """What the key of the page's cookie is made of."""
+        return self.password, self.webhook_secret
+
+    @property
+    def label_studio_page(self) -> str:
+        """Where links on the page lead."""
+        return self.label_studio_public_url or self.label_studio_url
 
     @property
     def backend_url(self) -> str:

@@ -54,6 +54,10 @@ class Hints(Background):
         """The project exists."""
         self._give(("remember", project), lambda: self._queues.remember(project))
 
+    def portrait(self, project: str, every: float) -> None:
+        """Somebody looks at the project's page; it is drawn once in so many seconds."""
+        self._give(("portrait", project), lambda: self._queues.request_portrait(project, every))
+
     def forget(self, project: str) -> None:
         """The project is no longer served."""
         self._give(("remember", project), lambda: self._queues.ledger.forget(project))

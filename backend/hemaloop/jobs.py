@@ -56,6 +56,15 @@ def finish_predictions(project: str, task_ids: Sequence[int], version: str) -> O
         return publication.finish_predictions(place, project, task_ids, version)
 
 
+def portray(project: str) -> Outcome:
+    """Make what the page shows of a project."""
+    from hemaloop import portraying
+    from hemaloop.workplace import workplace
+
+    with workplace() as place:
+        return portraying.portray(place, project)
+
+
 def simulate(name: str, seed: int, strategy: str, rounds: int) -> Outcome:
     """Do one seed and strategy of a simulation."""
     from hemaloop.simulation.queued import work_in_job
@@ -66,7 +75,7 @@ def simulate(name: str, seed: int, strategy: str, rounds: int) -> Outcome:
 ALLOWED: Mapping[str, Callable[..., Outcome]] = MappingProxyType(
     {
         f"{function.__module__}.{function.__qualname__}": function
-        for function in (train, score_pool, score_shard, publish, finish_predictions, simulate)
+        for function in (train, score_pool, score_shard, publish, finish_predictions, portray, simulate)
     }
 )
 NAMES = frozenset(ALLOWED)

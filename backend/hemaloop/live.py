@@ -95,6 +95,16 @@ class LiveModels(Background):
                 del self._entries[key]
         self._remember()
 
+    def projects(self) -> list[str]:
+        """Projects that somebody asked about lately."""
+        with self._lock:
+            return sorted({project for project, _ in self._entries})
+
+    def current(self) -> list[tuple[str, str]]:
+        """The live version of each project that somebody asked about lately."""
+        with self._lock:
+            return sorted({(project, entry.live.version) for (project, _), entry in self._entries.items()})
+
     def versions(self) -> list[str]:
         """Live versions, those asked about last first."""
         with self._lock:

@@ -19,8 +19,9 @@ class Manifest:
     """What an artifact is and what it has seen.
 
     train, tune, gate: image keys. inherited: keys that the starting weights had learned from. annotations: short
-    hashes of the annotations' ids and dates. fingerprint: of the data and the binding together. figures: measured on
-    the gate. verdict: why it was promoted or kept. files: sha256 by name.
+    hashes of the annotations' ids and dates. fingerprint: of the data and the binding together. objects: labelled cells
+    of train and tune by label, empty where nobody counted them. figures: measured on the gate. verdict: why it was
+    promoted or kept. files: sha256 by name.
     """
 
     family: str
@@ -36,6 +37,7 @@ class Manifest:
     inherited: tuple[str, ...] = ()
     annotations: tuple[str, ...] = ()
     fingerprint: str = ""
+    objects: Mapping[str, int] = field(default_factory=dict)
     figures: Mapping[str, float] = field(default_factory=dict)
     incumbent: str = ""
     incumbent_figures: Mapping[str, float] = field(default_factory=dict)

@@ -95,6 +95,27 @@ def listed(studio: LabelStudio, project_id: int) -> Iterator[dict[str, Any]]:
         last = int(page[-1]["id"])
 
 
+def listed_scores(studio: LabelStudio, project_id: int) -> Iterator[float]:
+    """The score, under the project's version, of every task without an annotation that has one."""
+    last = 0
+    while True:
+        items = [
+            {"filter": f"filter:tasks:{column}", "operator": operator, "type": "Number", "value": value}
+            for column, operator, value in (
+                ("id", "greater", last),
+                ("total_annotations", "equal", 0),
+                ("predictions_score", "greater", -1),
+            )
+        ]
+        query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
+        params = {"project": project_id, "page_size": PAGE, "resolve_uri": "false", "query": json.dumps(query)}
+        page = studio.request("GET", "/api/tasks", params=params, timeout=SLOW)["tasks"]
+        yield from (float(task["predictions_score"]) for task in page if task.get("predictions_score") is not None)
+        if len(page) < PAGE:
+            return
+        last = int(page[-1]["id"])
+
+
 def _names(text: object) -> frozenset[str]:
     """Versions as the data manager writes them: one text, separated by commas."""
     return frozenset(part.strip() for part in text.split(",") if part.strip()) if isinstance(text, str) else frozenset()

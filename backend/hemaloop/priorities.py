@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hemaloop import metrics
 from hemaloop.cold_start import looks
 from hemaloop.dataset import split_of
 from hemaloop.debounce import Debounce
@@ -131,6 +133,7 @@ def score(
     """
     scorer = Scorer(place.settings, auth=place.studio.auth_headers)
     found: list[dict[str, Any]] = []
+    stages: Counter[str] = Counter()
     for start in range(0, len(tasks), BATCH):
         batch = tasks[start : start + BATCH]
         refs = [TaskRef(task.id, task.data) for task in batch]
@@ -139,13 +142,33 @@ def score(
             if model.blank
             else scorer.score(project, config, model, refs)
         )
+        for one in scored:
+            stages.update(one.seconds)
         found += [
             _entry(place, task, one)
             for task, one in zip(batch, scored, strict=True)
             if not (task.labelled and one.error)  # it has its prediction; that it keeps no other away is no fault
         ]
         place.progress.report(start + len(batch), len(tasks), f"scoring under {model.version}")
+    _count(place, config, found, stages, scorer.images.taken())
     return found
+
+
+def _count(
+    place: Workplace,
+    config: LabelConfig,
+    scored: Sequence[Mapping[str, Any]],
+    stages: Mapping[str, float],
+    cache: Mapping[str, int],
+) -> None:
+    family = "+".join(control.binding.family for control in config.bound if control.binding is not None)
+    failed = sum(1 for one in scored if one["error"])
+    for outcome, number in (("scored", len(scored) - failed), ("failed", failed)):
+        metrics.count(place.queues.redis, "scored_tasks", number, family=family, outcome=outcome)
+    for stage, seconds in stages.items():
+        metrics.count(place.queues.redis, "score_stage_seconds", seconds, family=family, stage=stage)
+    for result, number in cache.items():
+        metrics.count(place.queues.redis, "worker_image_cache", number, result=result)
 
 
 def _entry(place: Workplace, task: Waiting, scored: TaskScore) -> dict[str, Any]:

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 REPORT_SECONDS = 1.0
 """Redis is written and asked at most this often."""
 LOG_SECONDS = 15.0
+COURSE = 120
+"""Points of the losses that are kept of a training at work, for people who watch it."""
 
 
 class Interrupted(BaseException):
@@ -94,6 +96,7 @@ class JobProgress:
         self._reported = 0.0
         self._logged = time.monotonic()
         self._lock = threading.Lock()
+        self._course: list[Any] = []
 
     def __enter__(self) -> Self:
         if self._job is not None and self._ledger.cancelled(self._job.id):
@@ -132,6 +135,9 @@ class JobProgress:
         entry: dict[str, Any] = {"done": done, "total": total, "message": message, "at": time.time()}
         entry["figures"] = {name: float(value) for name, value in (figures or {}).items()}
         self._job.meta["progress"] = entry
+        if entry["figures"]:
+            self._course = thinned([*self._course, [done, entry["figures"]]])
+            self._job.meta["course"] = self._course
         self._job.save_meta()  # type: ignore[no-untyped-call]
 
     def _give_way(self) -> None:
@@ -141,6 +147,11 @@ class JobProgress:
         wanted = 1 if self._ledger.predicting() else self._threads or os.cpu_count() or 1
         if torch.get_num_threads() != wanted:
             torch.set_num_threads(wanted)
+
+
+def thinned(course: list[Any]) -> list[Any]:
+    """At most `COURSE` points, the first and the latest among them; evenly less dense where there are more."""
+    return course if len(course) <= COURSE else [*course[:-1:2], course[-1]]
 
 
 def in_words(figures: Mapping[str, float] | None) -> str:

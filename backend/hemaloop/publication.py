@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from hemaloop import metrics
 from hemaloop.client import ProjectInfo
 from hemaloop.debounce import WorkLock
 from hemaloop.errors import InferenceError, StoreError
@@ -230,6 +231,8 @@ def _told(
         "notes": list(notes),
     }
     place.queues.ledger.note(project, "publication", report)
+    metrics.count(place.queues.redis, "pushes", outcome="ordered" if report["ordered"] else "out of order")
+    metrics.count(place.queues.redis, "pushed_predictions", pushed)
     return report
 
 

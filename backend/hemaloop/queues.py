@@ -30,6 +30,8 @@ from hemaloop.redis_server import redis_url
 NAMES = ("train", "push", "score", "simulate")
 KEEP_SECONDS = 7 * 24 * 3600
 """How long finished and failed jobs can be asked about."""
+DRAWN_SECONDS = 600
+"""How long a page that could not be drawn is shown as a failure."""
 SCORE_SECONDS = 3600
 """Longest time of one scoring or publishing job."""
 
@@ -89,7 +91,7 @@ class Queues:
         However many ask within `train_debounce_seconds`, one job starts, after that time, and reads everything there is
         then. `now` (a person asked): it starts at once and policy gives way, except that nothing is trained twice.
         """
-        with _reachable():
+        with reachable():
             job_id = uuid.uuid4().hex
             claims = Debounce(self.redis, "train")
             self.ledger.remember(project)
@@ -117,7 +119,7 @@ class Queues:
 
         again: of what has one, too; whoever asks for that does not share another's job.
         """
-        with _reachable():
+        with reachable():
             job_id = uuid.uuid4().hex
             self.ledger.remember(project)
             claims = Debounce(self.redis, "score")
@@ -131,7 +133,7 @@ class Queues:
     def finish_predictions(self, project: str, task_ids: Sequence[int], version: str) -> list[str]:
         """Ask for predictions of tasks that a request had no time for. Returns the jobs' ids."""
         size = self.settings.score_shard_size
-        with _reachable():
+        with reachable():
             return [
                 self._enqueue("score", "finish_predictions", (project, list(task_ids[start : start + size]), version))
                 for start in range(0, len(task_ids), size)
@@ -139,7 +141,7 @@ class Queues:
 
     def request_shards(self, project: str, plan: str, count: int) -> str:
         """Queue the shards of a plan and, behind them, the job that pushes what they found. Returns that job's id."""
-        with _reachable():
+        with reachable():
             publish_id = uuid.uuid4().hex
             shards = [
                 self._enqueue(
@@ -156,11 +158,27 @@ class Queues:
                 depends_on=Dependency(jobs=shards, allow_failure=True) if shards else None,
             )
 
+    def request_portrait(self, project: str, every: float = 0.0) -> str | None:
+        """Ask for what the page shows of a project; people wait for it, so it goes first. Returns the job's id.
+
+        every: seconds within which it is asked for once, whatever came of it: annotators' predictions share its worker.
+        """
+        with reachable():
+            if every and not self.redis.set(f"hemaloop:drawn:{project}", "1", nx=True, px=int(every * 1000)):
+                return None
+            job_id = uuid.uuid4().hex
+            holder = Debounce(self.redis, "portrait").claim(project, job_id, self.to_come)
+            if holder != job_id:
+                return holder
+            return self._enqueue(
+                "score", "portray", (project,), job_id=job_id, timeout=600, failure_ttl=DRAWN_SECONDS, at_front=True
+            )
+
     def request_simulation(self, name: str, seed: int, strategy: str, rounds: int) -> str:
         """Ask for one seed and strategy of a simulation, unless somebody has. Returns the job's id."""
-        with _reachable():
+        with reachable():
             job_id = f"simulate-{name}-{seed}-{strategy}-{rounds}"
-            job = self._fetch(job_id)
+            job = self.fetch(job_id)
             if job is not None and job.get_status() in _TO_COME:
                 return job_id
             if job is not None:
@@ -180,12 +198,12 @@ class Queues:
 
     def waiting(self, name: str) -> int:
         """Jobs in a queue that no worker has begun."""
-        with _reachable():
+        with reachable():
             return int(self.queue(name).count)
 
     def served(self, name: str) -> bool:
         """Whether a worker takes jobs from a queue."""
-        with _reachable():
+        with reachable():
             return bool(Worker.count(self.redis, self.queue(name)))
 
     def job_status(self, job_id: str) -> dict[str, Any]:
@@ -193,8 +211,8 @@ class Queues:
 
         status is one of rq's ("queued", "started", "finished", "failed", "scheduled"…), "cancelled" or "unknown".
         """
-        with _reachable():
-            job = self._fetch(job_id)
+        with reachable():
+            job = self.fetch(job_id)
             if job is None:
                 return {"id": job_id, "status": "unknown"}
             status = str(job.get_status().value)
@@ -204,6 +222,7 @@ class Queues:
                 "status": "cancelled" if status == "canceled" or meta.get("cancelled") else status,
                 "kind": str(job.func_name).rpartition(".")[2],
                 "progress": dict(meta.get("progress", {})),
+                "course": list(meta.get("course", ())),
                 "result": job.return_value() if status == "finished" else None,
                 "error": meta.get("error") if status != "finished" else None,
                 "retries_left": job.retries_left,
@@ -215,13 +234,13 @@ class Queues:
 
     def to_come(self, job_id: str) -> bool:
         """Whether a job of that id is queued, scheduled or at work."""
-        job = self._fetch(job_id)
+        job = self.fetch(job_id)
         return job is not None and job.get_status() in _TO_COME
 
     def cancel(self, job_id: str) -> bool:
         """Stop a job: at once where it waits, at its next step where it works. False where it is over or unknown."""
-        with _reachable():
-            job = self._fetch(job_id)
+        with reachable():
+            job = self.fetch(job_id)
             if job is None or job.get_status() not in _TO_COME:
                 return False
             self.ledger.cancel(job_id)
@@ -240,7 +259,7 @@ class Queues:
 
         rq's own lists miss a job on its way from one to the next; its status does not.
         """
-        with _reachable():
+        with reachable():
             while ids := self.ledger.jobs(project):
                 ended = [job_id for job_id in ids if not self.to_come(job_id)]
                 self.ledger.drop_jobs(project, ended)
@@ -251,36 +270,36 @@ class Queues:
 
     def pause(self, project: str) -> None:
         """Start no training of the project until `resume`; one at work goes on."""
-        with _reachable():
+        with reachable():
             self.ledger.remember(project)
             self.ledger.pause(project)
 
     def resume(self, project: str) -> None:
         """Let the project's trainings start again; what came meanwhile is looked at now."""
-        with _reachable():
+        with reachable():
             self.ledger.resume(project)
         self.request_training(project, "resumed")
 
     def remember(self, project: str) -> None:
         """Let the reconciliation look at a project that Label Studio spoke of."""
-        with _reachable():
+        with reachable():
             self.ledger.remember(project)
 
     def forget(self, project: str) -> None:
         """Keep nothing of a project that is gone."""
-        with _reachable():
+        with reachable():
             self.ledger.erase(project)
             for kind in ("train", "score"):
                 Debounce(self.redis, kind).give_up(project)
 
     def mark_predicting(self, seconds: float = 2.0) -> None:
         """Say that annotators wait for predictions, so that a training keeps to one thread for that long."""
-        with _reachable():
+        with reachable():
             self.ledger.mark_predicting(seconds)
 
     # -- inside
 
-    def _fetch(self, job_id: str) -> Job | None:
+    def fetch(self, job_id: str) -> Job | None:
         try:
             return Job.fetch(job_id, connection=self.redis, serializer=JSONSerializer)
         except NoSuchJobError:
@@ -316,7 +335,7 @@ class Queues:
 
 
 @contextlib.contextmanager
-def _reachable() -> Iterator[None]:
+def reachable() -> Iterator[None]:
     """Redis's own errors as one `QueueError`, without the address, which holds the password."""
     try:
         yield

@@ -26,6 +26,7 @@ from typing import IO, Self
 
 import redis
 
+from hemaloop import logs
 from hemaloop.config import Settings
 from hemaloop.errors import QueueError
 from hemaloop.lifetime import hold, owned
@@ -66,6 +67,7 @@ def read_address(data_dir: Path) -> Address | None:
     """What the file of a data folder says, or None where it is missing or incomplete."""
     try:
         found = json.loads(_address_file(data_dir).read_text())
+        logs.hide(str(found["password"]))
         return Address(int(found["port"]), str(found["password"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

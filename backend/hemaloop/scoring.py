@@ -82,7 +82,7 @@ class Scorer:
     def __init__(self, settings: Settings, *, auth: Callable[[], Mapping[str, str]] | None = None) -> None:
         """auth: headers that open Label Studio's images; from the settings if None."""
         self._device = settings.device
-        self._images = ImageLoader(settings, auth or label_studio_auth(settings))
+        self.images = ImageLoader(settings, auth or label_studio_auth(settings))
         self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch")
         self._models = _Models(settings.models_in_memory)
 
@@ -125,7 +125,7 @@ class Scorer:
         try:
             uri = image_address(work.task, control)
             if uri not in work.images:
-                work.images[uri] = self._images.load(uri, work.task.id, project=project)
+                work.images[uri] = self.images.load(uri, work.task.id, project=project)
         except HemaloopError as error:
             work.error = str(error)
         except Exception as error:  # noqa: BLE001 - one image, whatever is wrong with it, takes no other task along

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -19,7 +19,7 @@ from hemaloop.config import Settings
 from hemaloop.errors import InferenceError
 from hemaloop.inference.child import Child
 from hemaloop.inference.schedule import Piece, Request, Schedule
-from hemaloop.inference.wire import TaskAnswer
+from hemaloop.inference.wire import Reply, TaskAnswer
 from hemaloop.labelconfig import LabelConfig
 from hemaloop.projects import LiveModel
 from hemaloop.protocol import TaskRequest
@@ -30,6 +30,14 @@ _LOAD_SECONDS = 60.0
 _LONGEST_PAUSE = 10.0
 
 
+Told = Callable[[LabelConfig, Reply], None]
+"""Hears the config of a question and its reply."""
+
+
+def _nobody(config: LabelConfig, reply: Reply) -> None:
+    """Nobody listens."""
+
+
 class Inference:
     """A few children and what waits for them. Thread-safe."""
 
@@ -37,7 +45,17 @@ class Inference:
         """hang_seconds: how long past a deadline a child may work before it is ended as hanging."""
         self._settings = settings
         self._schedule = Schedule(settings.inference_processes, hang_seconds)
-        self._slots = [_Slot(number, settings, self._schedule) for number in range(settings.inference_processes)]
+        self._told: Told = _nobody
+        self._slots = [
+            _Slot(number, settings, self._schedule, self._tell) for number in range(settings.inference_processes)
+        ]
+
+    def listen(self, told: Told) -> None:
+        """Have a function told of every reply of a child."""
+        self._told = told
+
+    def _tell(self, config: LabelConfig, reply: Reply) -> None:
+        self._told(config, reply)
 
     def start(self) -> Self:
         """Start the children; they get ready in the background."""
@@ -91,10 +109,11 @@ class Inference:
 class _Slot:
     """A thread that keeps one child busy, and starts another when it ends."""
 
-    def __init__(self, number: int, settings: Settings, schedule: Schedule) -> None:
+    def __init__(self, number: int, settings: Settings, schedule: Schedule, told: Told) -> None:
         self._number = number
         self._settings = settings
         self._schedule = schedule
+        self._told = told
         self._child: Child | None = None
         self._closing = threading.Event()
         self._lock = threading.Lock()
@@ -128,6 +147,7 @@ class _Slot:
             self._failures = 0
             if reply.fault:
                 log.error("project %s: %s", piece.request.project, reply.fault)
+            self._told(piece.request.label_config, reply)
             self._schedule.done(piece, reply)
 
     def _prepare(self) -> None:

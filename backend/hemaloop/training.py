@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hemaloop import dataset, policy, promotion, registry
+from hemaloop import dataset, doubts, metrics, objects, policy, promotion, registry
 from hemaloop.config import Settings
 from hemaloop.debounce import LOCK_SECONDS, Busy, Debounce, WorkLock
 from hemaloop.errors import Cancelled, DatasetError, HemaloopError, QueueError
@@ -74,16 +74,32 @@ def _train_controls(place: Workplace, project: str, reason: str, asked: bool, lo
     tasks = list(place.studio.tasks(info.id, only="annotated"))
     outcomes: dict[str, Outcome] = {}
     failures: list[HemaloopError] = []
+    searches: list[doubts.Search] = []
     for control in config.require_bound():
         try:
-            outcomes[control.name] = _train_control(place, project, control, tasks, asked, lock)
+            outcomes[control.name] = _train_control(place, project, control, tasks, asked, lock, searches)
             log.info("project %s, %s (%s): %s: %s", project, control.name, reason, *_said(outcomes[control.name]))
         except Cancelled:
             raise
         except HemaloopError as error:  # another control of the project is not to blame
             outcomes[control.name] = Outcome("failed", str(error))
             failures.append(error)
-    return _conclude(place, project, outcomes, failures)
+    for control in config.bound:
+        if control.binding is not None and control.name in outcomes:
+            outcome = outcomes[control.name].state
+            metrics.count(place.queues.redis, "trainings", family=control.binding.family, outcome=outcome)
+    told = _conclude(place, project, outcomes, failures)
+    _search(project, searches)
+    return told
+
+
+def _search(project: str, searches: Sequence[doubts.Search]) -> None:
+    """Look for labels to check, now that what was trained is on its way; what fails here fails no training."""
+    for search in searches:
+        try:
+            search()
+        except (HemaloopError, OSError, ValueError, RuntimeError) as error:
+            log.warning("project %s: labels to check were not looked for: %s", project, error)
 
 
 def _conclude(
@@ -102,7 +118,13 @@ def _conclude(
 
 
 def _train_control(
-    place: Workplace, project: str, control: Control, tasks: Sequence[Mapping[str, Any]], asked: bool, lock: WorkLock
+    place: Workplace,
+    project: str,
+    control: Control,
+    tasks: Sequence[Mapping[str, Any]],
+    asked: bool,
+    lock: WorkLock,
+    searches: list[doubts.Search],
 ) -> Outcome:
     binding = _binding(control)
     found = dataset.survey(tasks, control, registry.find(binding.family).version)
@@ -115,7 +137,7 @@ def _train_control(
     if asked:
         place.queues.ledger.clear_attempts(project)
     with _attempt(place, project, control.name, found.fingerprint):
-        return _train(place, project, control, found, trained, lock)
+        return _train(place, project, control, found, trained, lock, searches)
 
 
 def situation_of(
@@ -140,7 +162,13 @@ def situation_of(
 
 
 def _train(
-    place: Workplace, project: str, control: Control, found: dataset.Survey, trained: Sequence[Manifest], lock: WorkLock
+    place: Workplace,
+    project: str,
+    control: Control,
+    found: dataset.Survey,
+    trained: Sequence[Manifest],
+    lock: WorkLock,
+    searches: list[doubts.Search],
 ) -> Outcome:
     settings, progress = place.settings, place.progress
     splits = dataset.load(
@@ -164,6 +192,7 @@ def _train(
         return Outcome("waits", why, notes=splits.notes)
     candidate = build_plugin(control, _device(settings.device))
     report = candidate.fit(splits.train, splits.tune, progress)
+    metrics.count(place.queues.redis, "training_seconds", report.seconds, family=candidate.family)
     progress.report(0, 1, "measuring on the gate")
     objects = "images" if control.regions is None else f"regions of {gate.pictures} images"
     verdict = promotion.judge(candidate, incumbent.plugin, gate, objects)
@@ -177,6 +206,7 @@ def _train(
         gate=splits.gate.keys,
         annotations=splits.used.annotations,
         fingerprint=splits.used.fingerprint,
+        objects=objects.count((*splits.train.records, *splits.tune.records), control.model_labels, candidate),
         notes=notes,
         incumbent=incumbent.version,
         promoted=verdict.promote,
@@ -187,6 +217,8 @@ def _train(
     version = place.store.put(project, control.name, candidate, manifest)
     if verdict.promote:
         place.store.promote(project, control.name, version)
+    judging = doubts.judges(candidate, version, splits, incumbent)
+    searches.append(doubts.after_training(place.store, project, control, judging, splits, progress))
     state = "promoted" if verdict.promote else "kept"
     return Outcome(state, verdict.why, version, manifest.figures, manifest.incumbent_figures, notes)
 

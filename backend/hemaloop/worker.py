@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,7 +33,8 @@ from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.worker import Worker
 
-from hemaloop.config import Settings, load_settings
+from hemaloop import logs, metrics
+from hemaloop.config import load_settings
 from hemaloop.errors import Cancelled, HemaloopError, QueueError
 from hemaloop.lifetime import owned
 from hemaloop.progress import Interrupted, interrupt
@@ -101,6 +103,17 @@ class HemaloopWorker(Worker):
 
     # -- in the worker
 
+    def perform_job(self, job: Job, queue: Queue) -> bool:
+        """In the job's own process: what came of it, and how long it took, is counted."""
+        began = time.monotonic()
+        kind = str(job.func_name).rpartition(".")[2]
+        with logs.about(logs.job_id, job.id):
+            done = bool(super().perform_job(job, queue))
+        outcome = "finished" if done else "cancelled" if job.meta.get("cancelled") else "failed"
+        metrics.count(self.connection, "jobs", kind=kind, outcome=outcome)
+        metrics.count(self.connection, "job_seconds", time.monotonic() - began, kind=kind)
+        return done
+
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Start the job's process and watch it, or refuse the job."""
         fault = refusal(job)
@@ -166,6 +179,7 @@ class HemaloopWorker(Worker):
         else:
             why = f"its process ended with status {os.waitstatus_to_exitcode(ret_val) if ret_val is not None else '?'}"
         _keep_error(job, why)
+        metrics.count(self.connection, "jobs", kind=str(job.func_name).rpartition(".")[2], outcome="killed")
 
     # -- in the process of a job
 
@@ -255,24 +269,10 @@ def gone(worker: str, connection: redis.Redis) -> bool:
     return not connection.exists(Worker.redis_worker_namespace_prefix + worker)
 
 
-def prepare_logging(settings: Settings) -> None:
-    """Plain lines on standard error; rq's own chatter only where somebody asked for it."""
-    logging.basicConfig(
-        level=settings.log_level,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-        force=True,
-    )
-    for name in ("rq", "rq.worker", "rq.job", "rq.scheduler"):
-        logging.getLogger(name).setLevel("DEBUG" if settings.log_level == "DEBUG" else "WARNING")
-    for name in ("httpx", "httpcore"):  # their details hold session cookies
-        logging.getLogger(name).setLevel("WARNING")
-
-
 def main(arguments: Sequence[str]) -> None:
     """``python -m hemaloop.worker train``: one worker process, until SIGTERM."""
     settings = load_settings()
-    prepare_logging(settings)
+    logs.prepare(settings)
     build_worker(arguments, connect(redis_url(settings), patient=True)).work(logging_level=None)
 
 

@@ -12,10 +12,11 @@ from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.serializers import JSONSerializer
 
+from hemaloop import logs
 from hemaloop.config import load_settings
 from hemaloop.errors import QueueError
 from hemaloop.queues import connect
-from hemaloop.worker import HemaloopJob, HemaloopQueue, HemaloopWorker, prepare_logging
+from hemaloop.worker import HemaloopJob, HemaloopQueue, HemaloopWorker
 
 
 def give_way(niceness: int) -> None:
@@ -35,7 +36,7 @@ def main() -> None:
     """Run the ordered job and end the process."""
     order = json.loads(sys.stdin.read())
     settings = load_settings()
-    prepare_logging(settings)
+    logs.prepare(settings)
     connection = connect(order["redis_url"], patient=True)
     worker = HemaloopWorker.find_by_key(order["worker"], connection=connection, serializer=JSONSerializer)
     if not isinstance(worker, HemaloopWorker):

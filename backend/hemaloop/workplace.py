@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rq import get_current_job
 
+from hemaloop import metrics
 from hemaloop.client import LabelStudio
 from hemaloop.config import Settings, load_settings
 from hemaloop.errors import QueueError
@@ -43,6 +44,8 @@ def workplace(trains: bool = False) -> Iterator[Workplace]:
         threads = settings.train_threads if trains else None
         with JobProgress(get_current_job(), queues.ledger, threads=threads) as progress:
             yield Workplace(settings, queues, store, studio, images, progress)
+        for result, number in images.taken().items():
+            metrics.count(queues.redis, "worker_image_cache", number, result=result)
 
 
 def project_id(project: str) -> int:

@@ -28,6 +28,8 @@ def test_the_wheel_holds_packages_configs_and_starter_weights_alone(wheel: Path)
     assert tops == {"hemaloop", *families, "hemaloop-0.1.0.dist-info"}
     assert "hemaloop/py.typed" in names
     assert "hemaloop/labeling_configs/cbc.xml" in names
+    for name in ("templates/ui/project.html", "static/page.css", "static/page.js", "static/icon.svg"):
+        assert f"hemaloop/web/ui/{name}" in names
     assert "hemaloop/scaffold/templates/detection.py.tmpl" in names
     assert "hemaloop_faster_rcnn/starter/cbc/detector.safetensors" in names
     assert "hemaloop_overlap_unet/starter/rbc_overlap/unet.safetensors" in names

@@ -138,7 +138,11 @@ with web_stage.backend(Path({str(tmp_path)!r}), inference_processes=1) as (app, 
     assert web_stage.ask(app, "POST", "/predict", body).json["results"][0]["result"]
     cbc = config.replace('model_family="stub" model_preset="blobs"', 'model_family="faster_rcnn"')
     web_stage.ask(app, "POST", "/setup", {{"project": "2.2", "schema": cbc}})
-heavy = sorted(name for name in ("torch", "torchvision", "label_studio_sdk", "matplotlib") if name in sys.modules)
+    page = f"/ui/projects/{{web_stage.PROJECT}}"
+    for path in ("/ui/", page, f"{{page}}/parts/now", "/metrics"):
+        assert web_stage.ask(app, "GET", path).status_code == 200, path
+unwanted = ("torch", "torchvision", "label_studio_sdk", "matplotlib")
+heavy = sorted(name for name in unwanted if name in sys.modules)
 assert not heavy, heavy
 """
     environment = {

@@ -116,6 +116,7 @@ def test_every_allowed_job_is_named_by_its_own_address() -> None:
         "hemaloop.jobs.score_shard",
         "hemaloop.jobs.publish",
         "hemaloop.jobs.finish_predictions",
+        "hemaloop.jobs.portray",
         "hemaloop.jobs.simulate",
     }
 
@@ -307,6 +308,6 @@ def test_unknown_queues_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     for name, value in environment(loop_stage.settings(tmp_path)).items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hemaloop.worker.prepare_logging", lambda settings: None)
+    monkeypatch.setattr("hemaloop.logs.prepare", lambda settings: None)
     with pytest.raises(SettingsError, match="found trian, expected some of train, push, score, simulate"):
         worker(queues=["trian,score"])

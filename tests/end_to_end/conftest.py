@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 import stub_plugin
+from browsing import chromium
 from hemaloop import label_studio_server
 from hemaloop.children import Watch, unwatched
 from hemaloop.demo.stack import Stack
 from running import Person, Project, sign_up
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 POLICY = {
     "train_min_new_annotations": 4,
     "train_min_interval_seconds": 0.0,
@@ -111,21 +110,8 @@ def annotator(stack: Stack) -> Iterator[Callable[[str], Person]]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium of this machine, kept from calling home."""
-    program = next((found for found in map(shutil.which, BROWSERS) if found), None)
-    if program is None:
-        pytest.skip(f"no Chromium on the path ({', '.join(BROWSERS)})")
-    arguments = [
-        "--no-sandbox",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-first-run",
-        "--disable-dev-shm-usage",
-    ]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=arguments)
-        yield chromium
-        chromium.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture

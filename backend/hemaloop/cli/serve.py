@@ -28,7 +28,7 @@ def serve(
     settings = load_settings()
     changed = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update=changed)
-    logs.prepare(settings.log_level)
+    logs.prepare(settings)
     _end_on_terminate()
     with ExitStack() as stack:
         if settings.redis_url is None:

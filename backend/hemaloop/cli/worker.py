@@ -30,14 +30,14 @@ def worker(
     ] = True,
 ) -> None:
     """Train, score and publish: runs the jobs that Label Studio's events lead to, until Ctrl-C."""
+    from hemaloop import logs
     from hemaloop.config import load_settings
     from hemaloop.errors import SettingsError
     from hemaloop.queues import NAMES
     from hemaloop.supervisor import DEFAULT_WORKERS, Supervisor
-    from hemaloop.worker import prepare_logging
 
     settings = load_settings()
-    prepare_logging(settings)
+    logs.prepare(settings)
     workers = [tuple(one.split(",")) for one in queues] if queues else DEFAULT_WORKERS
     unknown = sorted({name for one in workers for name in one} - set(NAMES))
     if unknown:

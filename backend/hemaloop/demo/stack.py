@@ -151,6 +151,7 @@ class Stack:
             "label_studio_url": self.server.url,
             "label_studio_api_key": self.server.account.token,
             "redis_url": None,
+            "log_format": "text",  # people read these files
             "port": port,
             "password": kept["password"],
             "webhook_secret": kept["webhook_secret"],

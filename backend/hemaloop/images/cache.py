@@ -35,9 +35,22 @@ class DiskCache:
         self._room = max_bytes - max_bytes // 16  # what an eviction leaves
         self._written = max_bytes  # so that the first write of a process looks at what is there
         self._lock = threading.Lock()
+        self._results = {"hit": 0, "miss": 0}
+
+    def taken(self) -> dict[str, int]:
+        """How often something asked for was there ("hit") or not ("miss") since the last call."""
+        with self._lock:
+            found, self._results = self._results, {"hit": 0, "miss": 0}
+        return {name: number for name, number in found.items() if number}
 
     def get(self, *name: str) -> bytes | None:
         """What was put under that name, if it is there, whole and not too old."""
+        data = self._get(name)
+        with self._lock:
+            self._results["miss" if data is None else "hit"] += 1
+        return data
+
+    def _get(self, name: tuple[str, ...]) -> bytes | None:
         path = self._path(name)
         try:
             written = path.stat().st_mtime

@@ -35,6 +35,10 @@ class ImageLoader:
             seconds=settings.image_timeout_seconds,
         )
 
+    def taken(self) -> dict[str, int]:
+        """How often the cache had a downloaded image ("hit") or not ("miss") since the last call."""
+        return self._cache.taken()
+
     def load(self, uri: object, task_id: int | None = None, *, project: str) -> LoadedImage:
         """The image behind the address in a task's data.
 

@@ -40,7 +40,7 @@ def main() -> None:
 
 def _serve(wire: Wire) -> None:
     settings = receive_settings(wire)
-    logs.prepare(settings.log_level)
+    logs.prepare(settings)
     questions: queue.SimpleQueue[Question] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(wire, questions), name="owner", daemon=True).start()
     scorer = Scorer(settings)
@@ -65,7 +65,8 @@ def answer(scorer: Scorer, question: Question) -> Reply:
             scorer.warm(question.project, config, question.live)
             return Reply()
         tasks = [TaskRef(number, data) for number, data in question.tasks]
-        return Reply(tuple(_answer(score) for score in scorer.score(question.project, config, question.live, tasks)))
+        scores = scorer.score(question.project, config, question.live, tasks)
+        return Reply(tuple(_answer(score) for score in scores), cache=scorer.images.taken())
     except HemaloopError as error:
         return Reply(fault=str(error))
     except Exception as error:  # noqa: BLE001 - foreign code below; the owner reports it

@@ -42,10 +42,14 @@ class TaskAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer a task, or a `fault` that concerns them all, such as a model that cannot be loaded."""
+    """One answer a task, or a `fault` that concerns them all, such as a model that cannot be loaded.
+
+    cache: how often the cache of images was asked, by result ("hit", "miss").
+    """
 
     answers: tuple[TaskAnswer, ...] = ()
     fault: str | None = None
+    cache: Mapping[str, int] = field(default_factory=dict)
 
 
 def send_settings(wire: Wire, settings: Settings) -> None:
@@ -79,7 +83,7 @@ def receive_question(wire: Wire) -> Question:
 def send_reply(wire: Wire, reply: Reply) -> None:
     """A frame that says how many predictions follow, and each of them as a frame."""
     head = [(one.body is not None, one.error, dict(one.seconds)) for one in reply.answers]
-    wire.send_bytes(json.dumps({"answers": head, "fault": reply.fault}).encode())
+    wire.send_bytes(json.dumps({"answers": head, "fault": reply.fault, "cache": dict(reply.cache)}).encode())
     for one in reply.answers:
         if one.body is not None:
             wire.send_bytes(one.body)
@@ -92,7 +96,7 @@ def receive_reply(wire: Wire) -> Reply:
         TaskAnswer(wire.recv_bytes() if has_body else None, error, seconds)
         for has_body, error, seconds in found["answers"]
     )
-    return Reply(answers, found["fault"])
+    return Reply(answers, found["fault"], found["cache"])
 
 
 def _plain(value: object) -> object:

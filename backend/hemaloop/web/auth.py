@@ -24,9 +24,11 @@ def guard() -> ResponseReturnValue | None:
     request, settings = flask.request, current().settings
     if request.path == "/webhook" and _knows_secret(request, settings):
         return None
+    if request.path == "/ui" or request.path.startswith("/ui/"):
+        return None  # the page has a guard of its own, which shows people a form (`web.ui.session`)
     if request.path in _OPEN and "Authorization" not in request.headers:
         return None
-    if _knows_password(request, settings):
+    if knows_password(request, settings):
         return None
     expected = f"the header {SECRET_HEADER} or Basic auth" if request.path == "/webhook" else "Basic auth"
     response = reply_error(401, f"who are you? expected {expected}, as the settings of the backend say")
@@ -38,12 +40,16 @@ def _knows_secret(request: flask.Request, settings: Settings) -> bool:
     return _same(request.headers.get(SECRET_HEADER, ""), settings.webhook_secret.get_secret_value())
 
 
-def _knows_password(request: flask.Request, settings: Settings) -> bool:
+def knows_password(request: flask.Request, settings: Settings) -> bool:
+    """Whether the request has the right Basic auth."""
     given = request.authorization
-    if given is None or given.type != "basic":
-        return False
-    right_name = _same(given.username or "", settings.username)
-    right_password = _same(given.password or "", settings.password.get_secret_value())
+    return given is not None and given.type == "basic" and knows(given.username or "", given.password or "", settings)
+
+
+def knows(username: str, password: str, settings: Settings) -> bool:
+    """Whether a name and a password are those of the settings."""
+    right_name = _same(username, settings.username)
+    right_password = _same(password, settings.password.get_secret_value())
     return right_name and right_password
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from collections import Counter
 from collections.abc import Sequence
 
 import flask
@@ -47,7 +49,9 @@ def answer(services: Services, request: PredictRequest) -> tuple[Sequence[bytes]
     if context is None and not any(part.directory for part in live.parts.values()):
         log.info("project %s: %s: nothing was trained yet", request.project, live.version)
         return [_NOTHING] * len(request.tasks), live
+    began = time.perf_counter()
     answers = _ask(services, request, config, live)
+    services.measures.predicted(config, time.perf_counter() - began, _outcomes(answers))
     if context is not None:
         return [interactive.inside(one, context.result, live.version) for one in answers], live
     _report(services, request, live, answers)
@@ -70,6 +74,11 @@ def _ask(
         )
     finally:
         services.bulk.release()
+
+
+def _outcomes(answers: Sequence[TaskAnswer | None]) -> dict[str, int]:
+    names = ["late" if one is None else "failed" if one.body is None else "predicted" for one in answers]
+    return dict(Counter(names))
 
 
 def _report(services: Services, request: PredictRequest, live: LiveModel, answers: Sequence[TaskAnswer | None]) -> None:

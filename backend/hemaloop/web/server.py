@@ -1,4 +1,5 @@
-"""waitress with two lanes of threads: a prediction that lasts a minute holds up no answer that takes a millisecond."""
+"""waitress with lanes of threads: a prediction that lasts a minute holds up no answer that takes a millisecond, and
+neither does a page that waits for a store on another continent."""
 
 from __future__ import annotations
 
@@ -19,31 +20,39 @@ log = logging.getLogger(__name__)
 
 QUICK_THREADS = 8
 SLOW_THREADS = 32
+PAGE_THREADS = 4
 _SLOW_PATHS = ("/predict",)
+_PAGE_PATHS = ("/ui", "/metrics")
 _CONNECTIONS = 1000
 _LAST_SECONDS = 1.0
 _TURN_SECONDS = 0.5
 
 
 class Lanes:
-    """waitress' task dispatcher, twice; a request goes by its path. `stopping` is called first on shutdown."""
+    """waitress' task dispatcher, three times; a request goes by its path. `stopping` is called first on shutdown."""
 
     def __init__(self, stopping: Callable[[], None]) -> None:
         self._stopping = stopping
-        self._quick, self._slow = ThreadedTaskDispatcher(), ThreadedTaskDispatcher()
+        self._quick, self._slow, self._page = (ThreadedTaskDispatcher() for _ in range(3))
         self._quick.set_thread_count(QUICK_THREADS)
         self._slow.set_thread_count(SLOW_THREADS)
+        self._page.set_thread_count(PAGE_THREADS)
 
     def add_task(self, channel: Any) -> None:
         """Called by waitress' loop with a connection whose first request is complete."""
         path = getattr(channel.requests[0], "path", "") if channel.requests else ""
-        (self._slow if path in _SLOW_PATHS else self._quick).add_task(channel)
+        self._lane(path).add_task(channel)
+
+    def _lane(self, path: str) -> ThreadedTaskDispatcher:
+        if path in _SLOW_PATHS:
+            return self._slow
+        return self._page if path in _PAGE_PATHS or path.startswith("/ui/") else self._quick
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
         """Let the threads finish what they do."""
         self._stopping()
-        quick, slow = (bool(lane.shutdown(cancel_pending, timeout)) for lane in (self._quick, self._slow))
-        return quick and slow
+        ended = [bool(lane.shutdown(cancel_pending, timeout)) for lane in (self._quick, self._slow, self._page)]
+        return all(ended)
 
 
 class Server:

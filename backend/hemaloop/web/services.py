@@ -14,6 +14,8 @@ from hemaloop.live import LiveModels
 from hemaloop.queues import Queues
 from hemaloop.serving import Inference
 from hemaloop.store import ArtifactStore
+from hemaloop.web.measures import Measures
+from hemaloop.web.throttle import Throttle
 
 _KEY = "hemaloop"
 BULK_AT_ONCE = 8
@@ -30,6 +32,8 @@ class Services:
     inference: Inference
     queues: Queues
     hints: Hints
+    measures: Measures = field(default_factory=Measures)
+    throttle: Throttle = field(default_factory=Throttle)
     bulk: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(BULK_AT_ONCE))
 
     def start(self) -> None:
