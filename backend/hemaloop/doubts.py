@@ -24,7 +24,7 @@ from hemaloop.agreement import overlap
 from hemaloop.dataset import Examples, Record, Splits
 from hemaloop.labelconfig import Control
 from hemaloop.plugin import Classification, ClassMap, Detections, Plugin, Prediction, Progress
-from hemaloop.priorities import get, put
+from hemaloop.scratch import get, put
 from hemaloop.store import ArtifactStore
 from hemaloop.targets import Incumbent
 

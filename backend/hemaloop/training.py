@@ -194,8 +194,8 @@ def _train(
     report = candidate.fit(splits.train, splits.tune, progress)
     metrics.count(place.queues.redis, "training_seconds", report.seconds, family=candidate.family)
     progress.report(0, 1, "measuring on the gate")
-    objects = "images" if control.regions is None else f"regions of {gate.pictures} images"
-    verdict = promotion.judge(candidate, incumbent.plugin, gate, objects)
+    what = "images" if control.regions is None else f"regions of {gate.pictures} images"
+    verdict = promotion.judge(candidate, incumbent.plugin, gate, what)
     lock.check()
     notes = (*splits.notes, *report.notes)
     manifest = Manifest.of_fit(
