@@ -266,6 +266,11 @@ class Queues:
         with _reachable():
             self.ledger.remember(project)
 
+    def leave(self, project: str) -> None:
+        """Let the reconciliation look at a project no longer: this backend does not serve it any more."""
+        with _reachable():
+            self.ledger.forget(project)
+
     def forget(self, project: str) -> None:
         """Keep nothing of a project that is gone."""
         with _reachable():

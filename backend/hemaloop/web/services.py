@@ -14,6 +14,7 @@ from hemaloop.live import LiveModels
 from hemaloop.queues import Queues
 from hemaloop.serving import Inference
 from hemaloop.store import ArtifactStore
+from hemaloop.web.guesses import Guesses
 
 _KEY = "hemaloop"
 BULK_AT_ONCE = 8
@@ -30,6 +31,7 @@ class Services:
     inference: Inference
     queues: Queues
     hints: Hints
+    guesses: Guesses = field(default_factory=Guesses)
     bulk: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(BULK_AT_ONCE))
 
     def start(self) -> None:
