@@ -56,7 +56,10 @@ def settings(folder: Path, url: str = "http://127.0.0.1:9", **changes: Any) -> S
 
 @dataclass
 class Studio:
-    """What a Label Studio knows of one project. calls: method and path of each request. down: every answer is 503."""
+    """What a Label Studio knows of one project.
+
+    calls: method and path of each request. down: every answer is 503. token: other keys are refused.
+    """
 
     url: str = ""
     config: str = ""
@@ -69,6 +72,7 @@ class Studio:
     calls: list[tuple[str, str]] = field(default_factory=list)
     order_seen: list[str] = field(default_factory=list)
     down: bool = False
+    token: str = TOKEN
     lock: threading.RLock = field(default_factory=threading.RLock)
     truths: dict[int, list[tuple[int, int, int, int, str]]] = field(default_factory=dict)
 
@@ -148,6 +152,14 @@ def region(cell: tuple[int, int, int, int, str]) -> dict[str, Any]:
     return {**names, **size, "value": value}
 
 
+_FIXED: dict[str, Any] = {
+    "/health": {"status": "UP"},
+    "/api/current-user/whoami": {"email": "manager@hospital.example"},
+    "/api/version": {"release": "1.23.2"},
+    "/api/webhooks": [],
+}
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     studio: Studio
@@ -159,7 +171,14 @@ class _Handler(BaseHTTPRequestHandler):
         with self.studio.lock:
             self.studio.calls.append((self.command, parts.path))
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-            status, answer = (503, {}) if self.studio.down else self.answer(parts.path.rstrip("/"), query, body)
+            if self.studio.down:
+                status, answer = 503, {}
+            elif self.command == "GET" and parts.path.rstrip("/") in _FIXED:
+                status, answer = 200, _FIXED[parts.path.rstrip("/")]
+            elif self.headers.get("Authorization") != f"Token {self.studio.token}":
+                status, answer = 401, {"detail": "Invalid token."}
+            else:
+                status, answer = self.answer(parts.path.rstrip("/"), query, body)
         data = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

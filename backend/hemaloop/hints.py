@@ -60,7 +60,7 @@ class Hints(Background):
 
     def forget(self, project: str) -> None:
         """The project is no longer served."""
-        self._give(("remember", project), lambda: self._queues.ledger.forget(project))
+        self._give(("remember", project), lambda: self._queues.leave(project))
 
     @property
     def waiting(self) -> int:

@@ -189,7 +189,8 @@ class Ledger:
 
 
 def _text(value: Any) -> str | None:
-    return value.decode() if isinstance(value, bytes) else value if isinstance(value, str) else None
+    # Foreign bytes become a text that is no key and no JSON, which callers expect; decoding must not end their work.
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else None
 
 
 def _texts(values: Any) -> list[str]:

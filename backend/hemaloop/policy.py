@@ -87,7 +87,8 @@ def _by_time(new: int, binding: Binding, settings: Settings, situation: Situatio
     )
     last = max((manifest.created for manifest in situation.trained), default=-math.inf)
     left = last + interval - situation.now
-    if left > 0:
+    # A training in the future says that the clock was set back, and nothing of how long ago it was.
+    if left > 0 and last <= situation.now:
         return Decision(False, f"{new} new annotations; the last training is too recent, {left:.0f} s are left", left)
     return Decision(True, f"{new} new annotations")
 

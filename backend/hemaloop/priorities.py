@@ -21,6 +21,7 @@ from hemaloop.labelconfig import LabelConfig, parse_label_config
 from hemaloop.marked import marks_of
 from hemaloop.pool import Waiting, having, labelled, lacking
 from hemaloop.projects import LiveModel, live_model
+from hemaloop.quarantine import withdraw_damaged
 from hemaloop.ranking import packed
 from hemaloop.scoring import Scorer, TaskRef, TaskScore
 from hemaloop.scratch import get, put
@@ -66,9 +67,11 @@ def plan_scores(place: Workplace, project: str, reason: str, again: bool = False
     Debounce(place.queues.redis, "score").give_up(project)
     info = place.studio.project(project_id(project))
     config = parse_label_config(info.label_config)
+    withdraw_damaged(place.store, project, config)
     model = target(place.store, project, config)
     published = place.store.published(project)
     in_force = published is not None and published.version == model.version
+    in_force = in_force and place.studio.backend_title(info.id) in (model.version, None)
     running = place.queues.ledger.plan(project)
     at_work = running is not None and running["version"] == model.version and place.queues.to_come(running["job"])
     if running is not None and at_work and not again:

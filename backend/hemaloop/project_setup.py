@@ -23,6 +23,8 @@ from hemaloop.store import ArtifactStore
 
 SAMPLING = "Uncertainty sampling"
 SECRET_HEADER = "X-Hemaloop-Secret"  # noqa: S105 - the name of the header, not the secret
+BLOCKED = "reserved network address"
+"""In what Label Studio says of an address that it does not let through."""
 
 Say = Callable[[str], None]
 
@@ -164,7 +166,7 @@ def _explained(studio: LabelStudio, settings: Settings, method: str, path: str, 
 
 def remedy_of(said: str, settings: Settings) -> str | None:
     """What mends it where Label Studio says that it cannot use a backend, None where it says something unknown."""
-    if "reserved network address" in said or "private" in said or "banned" in said:
+    if BLOCKED in said:
         return (
             "Label Studio refuses backends on private addresses: start it with both ML_BLOCK_LOCAL_IP=false and "
             "SSRF_PROTECTION_ENABLED=false (or USE_DEFAULT_BANNED_SUBNETS=false)"

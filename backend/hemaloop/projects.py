@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hemaloop import registry
+from hemaloop import integrity, registry
 from hemaloop.errors import LabelConfigError, PluginError, StoreError
 from hemaloop.labelconfig import Binding, Control, LabelConfig
 from hemaloop.plugin import Plugin, Preset
@@ -23,6 +23,7 @@ class Part:
 
     directory: what `Plugin.load` reads, or None where nothing has been trained. labels: of the plugin, in its order; a
     starter may know more than the control has. options: what a stored artifact was trained with, empty otherwise.
+    files: sha256 of a stored artifact's files by name.
     """
 
     control: str
@@ -30,6 +31,7 @@ class Part:
     directory: Path | None
     labels: tuple[str, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,14 @@ def load_part(part: Part, control: Control, device: str = "cpu", seed: int = 0) 
 
     Options of the control count at once where the stored weights allow it (a threshold); those that ask for another
     architecture wait for the next training, until then the options of the last one are in force.
-    Raises `StoreError` where the weights fit neither.
+    Raises `StoreError` where the weights fit neither, or a file is not what was stored.
     """
     plugin = build_plugin(control, device, seed, part.labels)
     if part.directory is None:
         return plugin
+    damaged = integrity.damaged_files(part.directory, part.files)
+    if damaged:
+        raise StoreError(f"model {part.version}: {', '.join(damaged)} in {part.directory} is not what was stored")
     try:
         plugin.load(part.directory)
     except StoreError:
@@ -154,7 +159,7 @@ def _part(project_key: str, control: Control, published: Published | None, store
     if not set(manifest.labels) & set(control.model_labels):
         return starter
     directory = store.directory(project_key, control.name, version)
-    return Part(control.name, version, directory, tuple(manifest.labels), dict(manifest.options))
+    return Part(control.name, version, directory, tuple(manifest.labels), dict(manifest.options), manifest.files)
 
 
 def _is_artifact(version: str, control: Control) -> bool:

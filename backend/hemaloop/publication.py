@@ -57,7 +57,9 @@ def push_plan(place: Workplace, project: str, plan_id: str) -> dict[str, Any]:
         pushed, notes = _push(place, project, info, config, model, scored, _shards(place.store, project, plan))
         lock.check()
         published = place.store.published(project)
-        if published is None or published.version != plan.version:
+        in_force = published is not None and published.version == plan.version
+        # Where a damaged version was withdrawn, the one before is in force, but not yet its name.
+        if not in_force or place.studio.backend_title(info.id) != plan.version:
             _switch(place, project, info, config, plan)
         elif info.model_version is None:
             # Somebody deleted predictions in Label Studio, which clears the choice; one that was made is left alone.

@@ -285,6 +285,11 @@ class Queues:
         with reachable():
             self.ledger.remember(project)
 
+    def leave(self, project: str) -> None:
+        """Let the reconciliation look at a project no longer: this backend does not serve it any more."""
+        with reachable():
+            self.ledger.forget(project)
+
     def forget(self, project: str) -> None:
         """Keep nothing of a project that is gone."""
         with reachable():

@@ -14,6 +14,7 @@ from hemaloop.config import Settings
 from hemaloop.errors import HemaloopError
 from hemaloop.labelconfig import LabelConfig, parse_label_config
 from hemaloop.pool import lacking
+from hemaloop.quarantine import withdraw_damaged
 from hemaloop.queues import Queues
 from hemaloop.store import ArtifactStore
 from hemaloop.targets import target
@@ -65,6 +66,9 @@ def _look(settings: Settings, queues: Queues, store: ArtifactStore, studio: Labe
         return []
     config = parse_label_config(info.label_config)
     asked = []
+    if withdraw_damaged(store, project, config):
+        queues.request_scores(project, "a damaged model was withdrawn")
+        asked.append("scores")
     if _training_is_due(settings, queues, store, studio, project, config):
         queues.request_training(project, "found by reconciliation")
         asked.append("training")

@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 from hemaloop.blobs import Blobs
 from hemaloop.errors import StoreError
+from hemaloop.integrity import damaged_files, sha256_of
 from hemaloop.manifest import Manifest, Published, from_json
 from hemaloop.plugin import Plugin
 
@@ -60,7 +61,7 @@ class ArtifactStore:
             folder = Path(name)
             plugin.save(folder)
             files = {
-                path.relative_to(folder).as_posix(): _sha256(path)
+                path.relative_to(folder).as_posix(): sha256_of(path)
                 for path in sorted(folder.rglob("*"))
                 if path.is_file()
             }
@@ -96,13 +97,48 @@ class ArtifactStore:
     def directory(self, project: str, control: str, version: str) -> Path:
         """A local folder with the artifact, for `Plugin.load`; a remote one is copied once, its hashes checked."""
         manifest = self.manifest(project, control, version)
-        source = self._path(project, control, version)
-        if self._blobs.local:
-            return Path(source)
-        target = self._cache / safe_name(project) / safe_name(control) / safe_name(version)
-        if not target.exists():
-            self._download(source, target, manifest.files)
+        target = self._folder(project, control, version)
+        if not self._blobs.local and not target.exists():
+            self._download(self._path(project, control, version), target, manifest.files)
         return target
+
+    def _folder(self, project: str, control: str, version: str) -> Path:
+        """Where a version's files are on this machine, or would be."""
+        if self._blobs.local:
+            return Path(self._path(project, control, version))
+        return self._cache / safe_name(project) / safe_name(control) / safe_name(version)
+
+    def damaged(self, project: str, control: str, version: str) -> list[str]:
+        """Files of a stored version that are gone or not what was stored; read to the end, which takes a while.
+
+        Of a remote store this machine's copy is looked at, and fetched anew where it is damaged.
+        """
+        files = self.manifest(project, control, version).files
+        folder = self._folder(project, control, version)
+        wrong = damaged_files(folder, files)
+        if not wrong or self._blobs.local or not folder.exists():
+            return wrong if self._blobs.local else []
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            self.directory(project, control, version)
+        except StoreError:
+            return wrong
+        return []
+
+    def withdraw(self, project: str, control: str, version: str) -> None:
+        """Let a damaged version exist no longer: neither promoted nor published, its manifest kept as ``damaged.json``.
+
+        What was promoted and published before it takes its place.
+        """
+        path = self._path(project, control, version)
+        manifest = self._read_json(f"{path}/{MANIFEST}")
+        if manifest is not None:
+            self._write_json(f"{path}/damaged.json", manifest)
+        before = [one for one in self._pointer(project, control) if one != version]
+        self._write_json(self._pointer_path(project, control), {"versions": before})
+        entries = [one for one in self._publications(project) if one.parts.get(control) != version]
+        self._write_publications(project, entries)
+        self._blobs.remove(f"{path}/{MANIFEST}")
 
     def versions(self, project: str, control: str) -> list[str]:
         """Complete artifacts, oldest first."""
@@ -256,7 +292,7 @@ class ArtifactStore:
                 path = partial / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(self._blobs.read(f"{source}/{name}") or b"")
-                if _sha256(path) != expected:
+                if sha256_of(path) != expected:
                     raise StoreError(
                         f"{source}/{name}: its content is not what was stored; roll back to another version"
                     )
@@ -284,8 +320,3 @@ def safe_name(name: str) -> str:
 def _number(version: str) -> int:
     match = _VERSION.match(version)
     return int(match["number"]) if match else 0
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -22,6 +22,7 @@ from hemaloop.ledger import Ledger
 from hemaloop.manifest import Manifest, finite
 from hemaloop.progress import Interrupted
 from hemaloop.projects import build_plugin
+from hemaloop.quarantine import withdraw_damaged
 from hemaloop.targets import the_incumbent
 from hemaloop.workplace import Workplace, project_id
 
@@ -71,6 +72,8 @@ def _train_controls(place: Workplace, project: str, reason: str, asked: bool, lo
         place.queues.ledger.forget(project)
         return {"outcome": "gone", "why": f"project {project} is gone; its number now belongs to {info.key}"}
     config = parse_label_config(info.label_config)
+    if withdraw_damaged(place.store, project, config):
+        place.queues.request_scores(project, "a damaged model was withdrawn")
     tasks = list(place.studio.tasks(info.id, only="annotated"))
     outcomes: dict[str, Outcome] = {}
     failures: list[HemaloopError] = []

@@ -15,7 +15,7 @@ from rq.serializers import JSONSerializer
 import page_stage
 from hemaloop import portrait, queue_view
 from hemaloop.redis_server import EmbeddedRedis
-from hemaloop.web.throttle import FREE, Throttle
+from hemaloop.web.guesses import FREE
 from loop_stage import PROJECT
 from page_stage import NAME, PASSWORD, Page
 
@@ -77,31 +77,18 @@ def test_the_cookie_is_kept_from_scripts_and_from_other_sites(page: Page) -> Non
 def test_a_wrong_password_is_refused_and_guessing_becomes_slow(page: Page) -> None:
     session = requests.Session()
     statuses = []
-    for _ in range(FREE + 2):
-        data = {"name": NAME, "password": "guess", "token": token(session, page)}
+    for number in range(FREE + 2):
+        data = {"name": NAME, "password": f"guess {number}", "token": token(session, page)}
         statuses.append(session.post(f"{page.url}/ui/sign-in", data=data, timeout=30).status_code)
     assert statuses == [403] * (FREE + 1) + [429]
-    page_services(page).throttle.right("127.0.0.1")
+    assert requests.get(page.project, auth=(NAME, "another guess"), timeout=30).status_code == 429
+    page_services(page).guesses._senders.clear()
 
 
 def page_services(page: Page) -> Any:
     from hemaloop.web import services
 
     return services.of(page.app)
-
-
-def test_waiting_doubles_with_each_wrong_password_and_ends_with_a_right_one() -> None:
-    throttle = Throttle()
-    for _ in range(FREE):
-        throttle.wrong("a")
-    assert throttle.wait("a") == 0
-    throttle.wrong("a")
-    first = throttle.wait("a")
-    throttle.wrong("a")
-    assert 1.8 * first < throttle.wait("a") < 2.2 * first
-    assert throttle.wait("b") == 0
-    throttle.right("a")
-    assert throttle.wait("a") == 0
 
 
 def test_a_program_may_read_with_basic_auth_and_change_nothing(page: Page) -> None:

@@ -14,7 +14,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-MODULES = ("overhead", "webhooks", "predicting", "push", "relevance", "pooling", "cells", "overlap", "workers")
+MODULES = (
+    "overhead",
+    "webhooks",
+    "predicting",
+    "push",
+    "creating",
+    "relevance",
+    "pooling",
+    "cells",
+    "overlap",
+    "workers",
+    "hostile",
+)
 REPORT = Path("reports/benchmarks.json")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,29 +17,18 @@ Replace = Annotated[bool, typer.Option("--replace", help="Take over where anothe
 
 
 def setup(
-    project: Annotated[
-        int | None, typer.Argument(help="Id of an existing project; without it a new one is made.")
-    ] = None,
-    config: Annotated[
-        str, typer.Option(help="Labelling config of a new project: one that is shipped, or a path to an XML file.")
-    ] = "cbc",
-    title: Annotated[str, typer.Option(help="Title of a new project.")] = "Complete blood count",
+    project: Annotated[int, typer.Argument(help="Id of the project: the number in its address.")],
     replace: Replace = False,
 ) -> None:
-    """Connect a project to this backend, or mend what is not as it must be. Calling it again changes nothing.
+    """Connect a project that is there to this backend, or mend what is not as it must be.
 
     Sets the backend with its password, the webhook with its secret, the order by relevance and the model version,
-    reads everything back, and asks for the first predictions. `hemaloop serve` must be running.
+    reads everything back, and asks for the first predictions. Calling it again changes nothing. `hemaloop serve` must
+    be running. A new project comes from `hemaloop project create`.
     """
-    from hemaloop.project_setup import create_project, set_up, shipped_config
+    from hemaloop.project_setup import set_up
 
     console, settings, studio = _tools()
-    if project is None:
-        xml = Path(config).read_text(encoding="utf-8") if config.endswith(".xml") else shipped_config(config)
-        project = create_project(studio, title, xml).id
-        console.print(
-            f"project {project}: created with the labelling config {config!r}; add images to it in Label Studio"
-        )
     connected = set_up(studio, settings, project, replace=replace)
     _tell(console, connected)
     _ask_for_scores(console, settings, connected, "set up")

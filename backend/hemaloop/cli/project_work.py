@@ -68,6 +68,7 @@ def train(number: Project, wait: Wait = True) -> None:
 
     console = Console(soft_wrap=True, highlight=False)
     key, queues = _open(number)
+    began = time.time()
     with closing(queues):
         _require_worker(console, queues, "train", number)
         job = queues.request_training(key, "project train", now=True)
@@ -78,7 +79,7 @@ def train(number: Project, wait: Wait = True) -> None:
         if status["status"] != "finished":
             console.print(f"it {status['status']}: {status.get('error') or 'no reason was kept'}", style="red")
             raise typer.Exit(1)
-        for line in outcome(status.get("result") or {}):
+        for line in (*outcome(status.get("result") or {}), *_meanwhile(queues, key, status, began)):
             console.print(line, markup=False)
 
 
@@ -92,6 +93,21 @@ def outcome(result: Mapping[str, Any]) -> list[str]:
         version = f" {one['version']}" if one.get("version") else ""
         lines.append(f"{name}: {one.get('state')}{version}: {one.get('why')}")
         lines += [f"  note: {note}" for note in one.get("notes") or ()]
+    return lines
+
+
+def _meanwhile(queues: Queues, key: str, status: Mapping[str, Any], began: float) -> list[str]:
+    """What a job that was at work already has trained in answer to the same wish, a line a control."""
+    from hemaloop.store import ArtifactStore
+
+    store = ArtifactStore(queues.settings.artifacts)
+    lines = []
+    for name, one in (status.get("result") or {}).get("controls", {}).items():
+        versions = store.versions(key, name) if one.get("state") == "waits" else []
+        manifest = store.manifest(key, name, versions[-1]) if versions else None
+        if manifest is not None and manifest.created >= began:
+            state = "promoted" if manifest.promoted else "kept"
+            lines.append(f"{name}: {state} {manifest.version}, by a job that had begun before: {manifest.verdict}")
     return lines
 
 

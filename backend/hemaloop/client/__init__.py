@@ -235,6 +235,11 @@ class LabelStudio(Transport):
         backends = self.request("GET", "/api/ml/", params={"project": project_id})
         return dict(min(backends, key=lambda item: int(item["id"]))) if backends else None
 
+    def backend_title(self, project_id: int) -> str | None:
+        """What the project's backend is called, None where there is none."""
+        backend = self.backend(project_id)
+        return None if backend is None else str(backend.get("title") or "")
+
     def connect_backend(
         self, project_id: int, *, url: str, title: str, username: str, password: str, is_interactive: bool = False
     ) -> Json:

@@ -47,8 +47,8 @@ def model_knows_the_labels(patient: Patient) -> Finding:
                 '<Label value="…" model_label="…"/> in the labelling config',
             )
     notes = [note for note in projects.notes(patient.config) if "has no counterpart" in note]
-    if notes and patient.store.published(patient.info.key) is None:
-        return warn(notes[0], 'write model_label="…" into the labelling config, or annotate and train')
+    if notes and not patient.live.ready:
+        return warn(notes[0], f'write model_label="…" into the labelling config, or `hemaloop project train {number}`')
     return ok("; ".join(f"{part.version}: {', '.join(part.labels)}" for part in patient.live.parts.values()))
 
 

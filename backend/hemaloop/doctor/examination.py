@@ -25,6 +25,7 @@ INSTALLATION: tuple[Check, ...] = (
     machine.families_import,
     label_studio.label_studio_answers,
     label_studio.key_is_accepted,
+    label_studio.address_is_let_through,
     label_studio.version_is_known,
     label_studio.clocks_agree,
 )
@@ -41,6 +42,10 @@ PROJECT: tuple[Check, ...] = (
     work.trainings_start,
     work.last_jobs_ended_well,
 )
+
+
+FOUNDATIONS: tuple[Check, ...] = (label_studio.label_studio_answers, label_studio.key_is_accepted)
+"""Where one of these fails, nothing after it can be looked at, and each try would take a while to fail."""
 
 
 def name_of(check: Check) -> str:
@@ -60,6 +65,9 @@ def examine(patient: Patient) -> Iterator[Finding]:
 
 
 def _done(check: Check, patient: Patient, failed: list[str]) -> Finding:
+    missing = [name_of(one) for one in FOUNDATIONS if name_of(one) in failed]
+    if missing:
+        return Finding(Level.SKIP, "not looked at", f"mend first: {', '.join(missing)}")
     try:
         return check(patient)
     except (HemaloopError, RedisError, httpx.HTTPError, OSError) as error:

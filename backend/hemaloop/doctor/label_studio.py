@@ -15,6 +15,7 @@ from hemaloop.doctor.finding import Finding, fail, ok, warn
 from hemaloop.doctor.patient import Patient
 from hemaloop.errors import LabelStudioError
 from hemaloop.label_studio_server import VERSION
+from hemaloop.project_setup import BLOCKED, remedy_of
 
 DRIFT_SECONDS = 5.0
 MOST_DRIFT_SECONDS = 60.0
@@ -80,6 +81,23 @@ def token_kind(key: str) -> str:
         return "other"
     said = claims.get("token_type") if isinstance(claims, dict) else None
     return {"refresh": "personal", "access": "access"}.get(str(said), "other")
+
+
+def address_is_let_through(patient: Patient) -> Finding:
+    """Label Studio's protection against requests into its own network lets this backend's address through.
+
+    Both requests name no project and are refused whatever the address; nothing is made. A webhook to a blocked address
+    is dropped without a word, even where the backend was connected before.
+    """
+    url = patient.settings.backend_url
+    for path, address in (("/api/ml/", url), ("/api/webhooks/", f"{url}/webhook")):
+        try:
+            patient.studio.request("POST", path, body={"url": address, "project": "none"})
+        except Refused as error:
+            remedy = remedy_of(str(error), patient.settings) if BLOCKED in str(error) else None
+            if remedy is not None:
+                return fail(f"Label Studio blocks {address}, an address of a private network", remedy)
+    return ok(url)
 
 
 def version_is_known(patient: Patient) -> Finding:

@@ -129,7 +129,7 @@ class Schedule:
             if reply.answers:
                 each = sum(sum(answer.seconds.values()) for answer in reply.answers) / len(reply.answers)
                 self._pace[project] = each if project not in self._pace else 0.7 * self._pace[project] + 0.3 * each
-            fault = TaskAnswer(None, reply.fault)
+            fault = TaskAnswer(None, reply.fault, of_model=True)
             answers = reply.answers or (fault,) * len(piece.positions)
             for position, answer in zip(piece.positions, answers, strict=True):
                 self._answer(piece.request, position, answer)

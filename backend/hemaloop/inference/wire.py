@@ -33,11 +33,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class TaskAnswer:
-    """body: JSON of the prediction, or None where `error` says why there is none. seconds: by stage."""
+    """body: JSON of the prediction, or None where `error` says why there is none. seconds: by stage.
+
+    of_model: the error is the model's, such as one that cannot be loaded, and not this task's.
+    """
 
     body: bytes | None
     error: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    of_model: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +119,5 @@ def _part(found: Mapping[str, Any]) -> Part:
         directory=None if directory is None else Path(directory),
         labels=tuple(found["labels"]),
         options=found["options"],
+        files=found["files"],
     )

@@ -86,6 +86,8 @@ def _report(services: Services, request: PredictRequest, live: LiveModel, answer
     for task, answer in zip(request.tasks, answers, strict=True):
         if answer is not None and answer.error:
             log.warning("project %s, task %s: no prediction: %s", request.project, task.id, answer.error)
+    if any(answer is not None and answer.of_model for answer in answers):
+        services.hints.scores(request.project, "a model cannot be used")  # a job looks whether it is whole
     late = [task.id for task, answer in zip(request.tasks, answers, strict=True) if answer is None]
     if late:
         log.warning("project %s: %d of %d tasks not done in time", request.project, len(late), len(answers))

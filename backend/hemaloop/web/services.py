@@ -14,8 +14,8 @@ from hemaloop.live import LiveModels
 from hemaloop.queues import Queues
 from hemaloop.serving import Inference
 from hemaloop.store import ArtifactStore
+from hemaloop.web.guesses import Guesses
 from hemaloop.web.measures import Measures
-from hemaloop.web.throttle import Throttle
 
 _KEY = "hemaloop"
 BULK_AT_ONCE = 8
@@ -33,7 +33,7 @@ class Services:
     queues: Queues
     hints: Hints
     measures: Measures = field(default_factory=Measures)
-    throttle: Throttle = field(default_factory=Throttle)
+    guesses: Guesses = field(default_factory=Guesses)
     bulk: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(BULK_AT_ONCE))
 
     def start(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import secrets
 from datetime import timedelta
 
@@ -68,8 +69,8 @@ def _guard() -> ResponseReturnValue | None:
         _refuse_foreign()
     if request.endpoint in _OPEN or signed_in():
         return None
-    if request.method in ("GET", "HEAD") and auth.knows_password(request, current().settings):
-        return None
+    if request.method in ("GET", "HEAD") and request.authorization is not None:
+        return auth.password_guard()
     if request.endpoint in ("ui.part", "ui.thumbnail"):
         flask.abort(401, "signed out; sign in again to go on")
     return flask.redirect(flask.url_for("ui.sign_in", to=request.path if request.method == "GET" else None))
@@ -90,13 +91,12 @@ def sign_in() -> ResponseReturnValue:
     if flask.request.method == "GET":
         return _form()
     services, address = current(), flask.request.remote_addr or ""
-    wait = services.throttle.wait(address)
-    if wait > 0:
-        return _form(f"Too many wrong passwords. Try again in {wait:.0f} s.", 429)
-    if not auth.knows(flask.request.form.get("name", ""), flask.request.form.get("password", ""), services.settings):
-        services.throttle.wrong(address)
+    if wait := services.guesses.wait(address):
+        return _form(f"Too many wrong passwords. Try again in {math.ceil(wait)} s.", 429)
+    name, password = flask.request.form.get("name", ""), flask.request.form.get("password", "")
+    if not auth.knows(name, password, services.settings):
+        services.guesses.wrong(address, f"{name}\n{password}")
         return _form("That name and password do not belong together.", 403)
-    services.throttle.right(address)
     flask.session.clear()  # a token that was given out before belongs to nobody
     flask.session.permanent = True
     flask.session["in"] = True
