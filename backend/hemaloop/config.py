@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import pydantic
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hemaloop.errors import SettingsError
 
@@ -15,9 +17,36 @@ Names = Annotated[tuple[str, ...], NoDecode]
 """Several values in one variable, separated by commas."""
 
 
+class SecretFiles(PydanticBaseSettingsSource):
+    """Secrets from files, as container engines mount them: `HEMALOOP_PASSWORD_FILE=/run/secrets/password`.
+
+    A variable that is set itself wins over its file, and the file over `.env`.
+    """
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:
+        """Raises `SettingsError` for a file that is named and cannot be read, or is empty."""
+        variable = str(field.validation_alias or f"HEMALOOP_{field_name.upper()}")
+        key = str(field.validation_alias or field_name)
+        named = os.environ.get(f"{variable}_FILE")
+        if not named or SecretStr not in (field.annotation, *get_args(field.annotation)):
+            return None, key, False
+        try:
+            value = Path(named).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{variable}_FILE: {named} cannot be read: {error}") from None
+        if not value:
+            raise SettingsError(f"{variable}_FILE: {named} is empty, expected the secret on its first line")
+        return value, key, False
+
+    def __call__(self) -> dict[str, str]:
+        """Every secret that has a file."""
+        found = (self.get_field_value(field, name) for name, field in self.settings_cls.model_fields.items())
+        return {key: value for value, key, _ in found if value is not None}
+
+
 class Settings(BaseSettings):
     """What a laboratory can set. `LABEL_STUDIO_URL`, `LABEL_STUDIO_API_KEY` and `REDIS_URL` have the names that
-    everybody uses; every other variable begins with `HEMALOOP_`."""
+    everybody uses; every other variable begins with `HEMALOOP_`. A secret may stand in a file (`SecretFiles`)."""
 
     model_config = SettingsConfigDict(
         env_prefix="HEMALOOP_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True
@@ -29,6 +58,9 @@ class Settings(BaseSettings):
         None, description="where people's browsers reach Label Studio, if not there"
     )
     redis_url: SecretStr | None = Field(None, validation_alias="REDIS_URL")
+    redis_password: SecretStr | None = Field(
+        None, validation_alias="REDIS_PASSWORD", description="of REDIS_URL, where it holds none"
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(9090, ge=1, le=65535)
@@ -73,6 +105,18 @@ class Settings(BaseSettings):
     score_shard_size: int = Field(200, ge=1)
     log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else JSON")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given here, then the environment, then the files that it names, then `.env`."""
+        return init_settings, env_settings, SecretFiles(settings_cls), dotenv_settings, file_secret_settings
 
     @field_validator("image_hosts", "image_folders", mode="before")
     @classmethod

@@ -142,6 +142,7 @@ def _top(studio: LabelStudio, info: ProjectInfo, config: LabelConfig, made: Thum
         return []
     shown = []
     fields = {control.name: control.data_key for control in config.bound}
+    boxes = {label for control in config.bound if control.kind == "rectanglelabels" for label in control.labels}
     for task in _queue(studio, info):
         mine = [one for one in task.get("predictions") or () if one.get("model_version") == info.model_version]
         if not mine:
@@ -157,7 +158,8 @@ def _top(studio: LabelStudio, info: ProjectInfo, config: LabelConfig, made: Thum
             {
                 "task": int(task["id"]),
                 "relevance": 1 / score - 1 if score > 0 else 0.0,
-                "regions": dict(counts.most_common()),
+                # of each label how many boxes there are; masks and choices are there or not
+                "regions": {name: counts[name] if name in boxes else None for name, _ in counts.most_common()},
                 "thumbnail": made.regions(int(task["id"]), uri, result, config),
             }
         )
@@ -219,7 +221,7 @@ def _curve(store: ArtifactStore, project: str, control: Control) -> dict[str, An
         curve = fit_curve(cells, [one.figures[figure] for one in alike])
     except DatasetError as error:
         return {"line": [], "why": str(error)}
-    places = np.linspace(min(cells), 1.6 * max(cells), _CURVE_POINTS).tolist()
+    places = np.geomspace(min(cells), 1.6 * max(cells), _CURVE_POINTS).tolist()
     return {"line": [[x, curve.at(x)] for x in places], "limit": curve.limit, "why": ""}
 
 

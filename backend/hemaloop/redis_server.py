@@ -23,8 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+from urllib.parse import quote, urlsplit
 
 import redis
+from pydantic import SecretStr
 
 from hemaloop import logs
 from hemaloop.config import Settings
@@ -53,7 +55,7 @@ class Address:
 def redis_url(settings: Settings) -> str:
     """`REDIS_URL`, or the address of the embedded server. Raises `QueueError` where neither is there."""
     if settings.redis_url is not None:
-        return settings.redis_url.get_secret_value()
+        return _with_password(settings.redis_url.get_secret_value(), settings.redis_password)
     address = read_address(settings.data_dir)
     if address is None:
         raise QueueError(
@@ -61,6 +63,17 @@ def redis_url(settings: Settings) -> str:
             "start `hemaloop serve` or `hemaloop worker`, which run an embedded Redis, or set REDIS_URL"
         )
     return address.url
+
+
+def _with_password(url: str, password: SecretStr | None) -> str:
+    """An address with the password that is kept apart from it; one that it holds already stays."""
+    parts = urlsplit(url)
+    if password is None or parts.password or parts.scheme == "unix":
+        return url
+    place = parts.netloc.rpartition("@")[2]
+    return parts._replace(
+        netloc=f"{parts.username or ''}:{quote(password.get_secret_value(), safe='')}@{place}"
+    ).geturl()
 
 
 def read_address(data_dir: Path) -> Address | None:

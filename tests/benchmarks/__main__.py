@@ -24,7 +24,9 @@ MODULES = (
     "pooling",
     "cells",
     "overlap",
+    "annotators",
     "workers",
+    "endurance",
     "hostile",
 )
 REPORT = Path("reports/benchmarks.json")

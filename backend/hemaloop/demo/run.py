@@ -117,12 +117,15 @@ def _wait_for_boxes(console: Console, stack: Stack, project: ProjectInfo, versio
 
 
 def _invitation(stack: Stack, project: ProjectInfo) -> str:
-    account = stack.server.account
+    account, settings = stack.server.account, stack.settings
     return "\n".join(
         (
             f"[bold]{stack.server.url}/projects/{project.id}/data[/]",
             f"login     {account.username}",
             f"password  {account.password}",
+            f"[bold]{settings.backend_url}/ui/projects/{project.key}[/]: models, trainings, what comes next",
+            f"login     {settings.username}",
+            f"password  {settings.password.get_secret_value()}",
             "",
             "Try this:",
             "1. Click [bold]Label All Tasks[/]: the first smear opens with its boxes. Correct them and submit.",
