@@ -36,7 +36,7 @@ def test_the_command_makes_a_project_with_a_shipped_config(stack: Stack) -> None
     assert "everything is as it must be" in again.stdout
     unknown = hemaloop(stack, "setup", "--config", "of the moon")
     assert unknown.returncode == 1
-    assert "shipped: all_hem, all_hem_smear, cbc, " in unknown.stderr
+    assert "shipped: all_hem, all_hem_smear, bone_marrow_cells, bone_marrow_smear, cbc, " in unknown.stderr
 
 
 def test_what_somebody_changed_is_mended(stack: Stack, project: Callable[..., Project]) -> None:
