@@ -124,7 +124,7 @@ def _train(
         progress.report(epoch, options.head_epochs, f"classifier: epoch {epoch + 1}")
         classifier.train()
         total = 0.0
-        for part in torch.randperm(len(latents), generator=generator).split(BATCH):
+        for part in torch.split(torch.randperm(len(latents), generator=generator), BATCH):
             loss = F.cross_entropy(classifier(latents[part]), classes[part], weights)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -157,7 +157,7 @@ def _tune_loss(classifier: nn.Module, tune: tuple[Latents, Classes], weights: Te
 def _class_weights(classes: Classes, count: int, options: CellVAEOptions) -> Tensor:
     """Of each class in the loss, mean 1 over the cells; "balanced": the inverse of its share."""
     counts = np.bincount(classes, minlength=count)
-    weights = np.ones(count)
+    weights: NDArray[np.float64] = np.ones(count)
     if options.class_weights == "balanced":
         weights = np.where(counts > 0, len(classes) / np.maximum(counts, 1) / max(1, (counts > 0).sum()), 0.0)
     return torch.from_numpy(weights.astype(np.float32))

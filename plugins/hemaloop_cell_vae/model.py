@@ -92,7 +92,7 @@ class Model:
         said = None
         if head is not None:
             first = head.classifier.layers[1]
-            said = HeadDescription(hidden=first.out_features, temperature=head.temperature, reach=head.reach)  # type: ignore[arg-type]
+            said = HeadDescription(hidden=first.out_features, temperature=head.temperature, reach=head.reach)
         description = Description(
             version=VERSION,
             labels=self._labels,

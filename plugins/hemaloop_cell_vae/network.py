@@ -59,12 +59,12 @@ class RadiusNet(nn.Module):
     def __init__(self, latent: int, half: float) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(latent, 64), nn.ReLU(), nn.Linear(64, 2))
-        self.half = half
+        self.reach = half
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """μ and σ of each image's radius, px, both above 0, (N,); with untrained weights about 0.7 of half a patch."""
         mean, deviation = F.softplus(self.layers(z)).unbind(dim=1)
-        return mean * self.half, deviation * self.half / 4
+        return mean * self.reach, deviation * self.reach / 4
 
 
 class AutoEncoder(nn.Module):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image as Pictures
 from torch import Tensor
 
@@ -57,7 +58,7 @@ def read_patches(images: Sequence[Image], side: int, most: int, seed: int, progr
 
     Raises `DatasetError` where fewer than two images show anything, `ImageError` naming what is no image.
     """
-    chosen = np.arange(len(images))
+    chosen: NDArray[np.int64] = np.arange(len(images))
     notes: list[str] = []
     if len(images) > most:
         chosen = np.sort(np.random.default_rng((seed, 7)).choice(len(images), most, replace=False))

@@ -20,7 +20,8 @@ def uncertainty(probabilities: FloatArray) -> FloatArray:
     classes = probabilities.shape[1]
     if classes < 2:
         return np.zeros(len(probabilities))
-    return np.clip(entr(probabilities).sum(axis=1) / np.log(classes), 0, 1)
+    found: FloatArray = np.clip(entr(probabilities).sum(axis=1) / np.log(classes), 0, 1)
+    return found
 
 
 def novelty(latents: NDArray[np.float32], known: NDArray[np.float32], reach: float) -> FloatArray:
@@ -33,7 +34,8 @@ def novelty(latents: NDArray[np.float32], known: NDArray[np.float32], reach: flo
         return np.ones(len(latents))
     distances = torch.cdist(torch.from_numpy(latents)[None], torch.from_numpy(known)[None])[0].amin(dim=1)
     nearest = np.maximum(distances.double().numpy(), 1e-12)
-    return np.maximum(0.0, 1 - reach / nearest)
+    found: FloatArray = np.maximum(0.0, 1 - reach / nearest)
+    return found
 
 
 def relevance(unsure: FloatArray, new: FloatArray, weight: float) -> FloatArray:

@@ -9,6 +9,7 @@ from time import monotonic
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hemaloop.errors import TrainingDiverged
@@ -171,12 +172,12 @@ def _loss(
     return loss, {"loss": float(loss.detach()), "l1": float(l1.detach()), **said}
 
 
-def active_dimensions(latents: np.ndarray) -> int:
+def active_dimensions(latents: NDArray[np.float32]) -> int:
     """Dimensions that differ between images, of means (N, D): a latent that has collapsed has none."""
     return int((latents.var(axis=0) > ACTIVE).sum())
 
 
-def collapse_note(latents: np.ndarray) -> tuple[str, ...]:
+def collapse_note(latents: NDArray[np.float32]) -> tuple[str, ...]:
     """What a person is told where most of the latent space says nothing, an empty tuple where it does."""
     active, dimensions = active_dimensions(latents), latents.shape[1]
     if active >= max(2, dimensions // 32):

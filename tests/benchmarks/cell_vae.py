@@ -161,8 +161,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--methods", default="none,sampled,rae,supervised")
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--counts", default=",".join(LABELS_A_CLASS), help="labels a class of the supervised network")
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--option", action="append", default=[], help="name=value, of every representation")
     parser.add_argument("--tag", default="", help="in the files' names, for trying options")
     given = parser.parse_args()
@@ -171,7 +172,7 @@ def main() -> None:
     fixed = {"image_size": given.size, "epochs": given.epochs, **dict(one.split("=") for one in given.option)}
     for seed in map(int, given.seeds.split(",")):
         for method in given.methods.split(","):
-            for name in LABELS_A_CLASS if method == "supervised" else ("",):
+            for name in given.counts.split(",") if method == "supervised" else ("",):
                 path = given.out / f"{method}{name}-{seed}{given.tag}.json"
                 if path.exists():
                     continue

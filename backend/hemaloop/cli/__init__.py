@@ -10,7 +10,19 @@ from rich.console import Console
 
 from hemaloop.errors import Cancelled, HemaloopError
 
-MODULES = ("serve", "worker", "project", "project_status", "demo", "offline", "simulate", "plugins", "inspect")
+MODULES = (
+    "serve",
+    "worker",
+    "project",
+    "project_status",
+    "demo",
+    "offline",
+    "simulate",
+    "experiment",
+    "embed",
+    "plugins",
+    "inspect",
+)
 
 
 def build() -> typer.Typer:

@@ -55,7 +55,7 @@ def check_vectors_are_alone(subject: Subject, plugin: Representing) -> None:
     found = plugin.embed(subject.images)
     demand(
         found.dtype == np.float32 and found.ndim == 2 and len(found) == len(subject.images),
-        f"embed gave {found.dtype} {found.shape}, expected float32 ({len(subject.images)}, D)",
+        f"embed gave {found.dtype} {found.shape}, expected float32 ({len(subject.images)}, D): one row an image",
     )
     demand(bool(np.isfinite(found).all()), "embed gave a number that is not finite")
     alone = np.concatenate([plugin.embed([image]) for image in subject.images])
@@ -122,12 +122,12 @@ def check_a_head_needs_examples(subject: Subject, plugin: Representing) -> None:
     else:
         raise LawBroken("fit_head([]) must raise DatasetError that says what is needed")
     fresh: Any = subject.build()
-    for ask in (lambda: fresh.embed(subject.images), lambda: fresh.representation):
+    for ask in ("embed", "representation"):
         try:
-            ask()
+            fresh.embed(subject.images) if ask == "embed" else fresh.representation
         except NotFitted:
             continue
-        raise LawBroken("embed and representation must raise NotFitted before learn, fit or a load")
+        raise LawBroken(f"{ask} must raise NotFitted before learn, fit or a load")
 
 
 @_of_representing
