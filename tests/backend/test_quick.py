@@ -14,8 +14,9 @@ import pytest
 import loop_stage
 import marrow_stage
 import stub_plugin
+from hemaloop.dataset import split_of
 from hemaloop.errors import ImageError
-from hemaloop.images import ImageLoader
+from hemaloop.images import ImageLoader, image_key
 from hemaloop.labelconfig import Control, parse_label_config
 from hemaloop.quick import learning
 from hemaloop.quick.vectors import Remembered, Vector, Vectors
@@ -54,6 +55,10 @@ class Marrow:
     def choose(self, numbers: range) -> None:
         for number in numbers:
             marrow_stage.choose(self.studio, number)
+
+    def is_gate(self, number: int) -> bool:
+        key = image_key((self.folder / f"{number}.png").read_bytes())
+        return split_of(key, gate=self.place.settings.gate_fraction) == "gate"
 
     def representations(self) -> list[str]:
         return self.place.store.versions(PROJECT, learning.slot_of("type"))
@@ -188,7 +193,28 @@ def test_an_image_that_is_broken_keeps_no_other_from_its_vector(marrow: Marrow) 
     notes = marrow.place.store.manifest(PROJECT, learning.slot_of("type"), version).notes
     assert any(note.startswith("task 3 is left out") for note in notes)
     marrow.choose(range(4, 28))
-    assert marrow.ask()["refit"]["controls"]["type"]["state"] == "promoted"
+    marrow.ask()
+    assert marrow.place.store.promoted(PROJECT, "type")
+    assert 3 not in marrow.studio.queue()
+    assert len(marrow.studio.queue()) == 5, "1, 2, 28, 29 and 30"
+
+
+def test_near_duplicates_are_not_proposed_one_after_the_other(learned: Marrow) -> None:
+    """Three pictures of one strange kind and three of another: the most relevant six, in turns."""
+    strange = {}
+    for number in range(41, 47):
+        picture = np.zeros((marrow_stage.SIDE, marrow_stage.SIDE, 3), np.uint8)
+        picture[..., number % 2] = 255 - number
+        (learned.folder / f"{number}.png").write_bytes(stub_plugin.png(picture))
+        learned.studio.add_task(number, {"image": str(learned.folder / f"{number}.png")})
+        strange[number] = number % 2
+    learned.studio.config = marrow_stage.config(order="spread")
+    learned.ask()
+    learned.choose(range(1, 25))
+    learned.place.queues.request_refit(PROJECT, "test")
+    learned.work()
+    head = [number for number in learned.studio.queue() if number in strange and not learned.is_gate(number)]
+    assert strange[head[0]] != strange[head[1]]
 
 
 def vector(number: int) -> Vector:

@@ -90,8 +90,6 @@ def _refit(
     }
     if any(one.state == "promoted" for one in outcomes.values()):
         told["order"] = reordering.reorder(place, project, config, bases, "a head was promoted")
-    elif bases:
-        place.queues.request_scores(project, "after a look for a new head")
     ended = time.monotonic()
     told["seconds"] = {
         name: round(seconds, 3)

@@ -1,7 +1,7 @@
 """A pool rescored from its vectors, pushed and in force in one job, where `priorities` and `publication` take three.
 
 The steps and their order are theirs. Label Studio lists the pool once instead of at every step; whatever comes
-meanwhile is found by the scoring job that follows.
+meanwhile is asked for by its own event, or found by the reconciliation.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ class Base(Protocol):
     """`refitting.Base`: a plugin with its new head, and vectors by address."""
 
     @property
+    def version(self) -> str:
+        """Of the representation."""
+
+    @property
     def plugin(self) -> Representing:
         """With its head."""
 
@@ -65,10 +69,12 @@ def reorder(
         return _left_to_jobs(place, project, reason, "other controls have a say")
     waiting = all_waiting(place.studio, project_id(project), config, model.version, spread=config.spreads)
     known = [task for task in waiting if task.data.get(first.data_key) in base.vectors]
-    if len(known) < len(waiting):
+    broken = place.queues.ledger.failed(project, base.version)
+    missing = {task.id for task in waiting} - {task.id for task in known} - broken
+    if missing:
         place.queues.request_training(project, "images have no vector yet")
         if 2 * len(known) < len(waiting):
-            return _left_to_jobs(place, project, reason, f"{len(waiting) - len(known)} images have no vector yet")
+            return _left_to_jobs(place, project, reason, f"{len(missing)} images have no vector yet")
     scored = _scores(place, config, model, base, known)
     info = place.studio.project(project_id(project))
     published = publication_of(model, reason)
@@ -81,7 +87,8 @@ def reorder(
         publication.switch(place, project, info, config, plan)
     report = {"outcome": "published", "version": model.version, "pushed": pushed, "notes": notes}
     place.queues.ledger.note(project, "publication", {**report, "faults": [], "ordered": True, "order": []})
-    place.queues.request_scores(project, "tasks came while the pool was put in order")
+    if missing:
+        place.queues.request_scores(project, "images had no vector while the pool was put in order")
     return report
 
 
