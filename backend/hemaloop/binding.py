@@ -12,6 +12,7 @@ POLICY = (
     "model_train",
     "model_min_new_annotations",
     "model_min_interval_seconds",
+    "model_pool_growth",
     "model_order",
     "model_stop_uncertain_cells",
     "model_stop_performance",
@@ -30,6 +31,7 @@ class Binding:
     spread: whether images that look like those labelled, or before them in the queue, come later than relevance alone
     would have it. stop_uncertain_cells: as many may be left in the pool when labelling can stop. stop_performance: the
     figure, in [0, 1], at which it can; stop_figure: its name, None for the kind's usual one (`stopping`).
+    pool_growth: times as many images as a representation was learned from that make it due anew, None for the usual.
     regions: name of the control whose regions it says something about, None where it is about the image as a whole.
     """
 
@@ -40,6 +42,7 @@ class Binding:
     train: bool = True
     min_new_annotations: int | None = None
     min_interval_seconds: float | None = None
+    pool_growth: float | None = None
     spread: bool = False
     stop_uncertain_cells: int | None = None
     stop_performance: float | None = None
@@ -66,6 +69,7 @@ def read_binding(attributes: Mapping[str, str], found: list[str]) -> Binding | N
         train=_one_of(given, "model_train", {"off": False, "on": True}, True, found),
         min_new_annotations=_number(given, "model_min_new_annotations", int, 1, found),
         min_interval_seconds=_number(given, "model_min_interval_seconds", float, 0, found),
+        pool_growth=_number(given, "model_pool_growth", float, 1, found),
         spread=_one_of(given, "model_order", {"relevance": False, "spread": True}, False, found),
         stop_uncertain_cells=_number(given, "model_stop_uncertain_cells", int, 0, found),
         stop_performance=_share(given, "model_stop_performance", found),
@@ -90,7 +94,8 @@ def _number(given: Mapping[str, str], name: str, kind: type[Any], least: float, 
     except ValueError:
         number = None
     if number is None or not least <= number < float("inf"):
-        found.append(f"has {name}={text!r}: expected {'a whole number' if kind is int else 'seconds'} >= {least}")
+        what = "a whole number" if kind is int else "seconds" if name.endswith("seconds") else "a number"
+        found.append(f"has {name}={text!r}: expected {what} >= {least}")
         return None
     return number
 

@@ -65,6 +65,24 @@ def portray(project: str) -> Outcome:
         return portraying.portray(place, project)
 
 
+def refit(project: str, reason: str) -> Outcome:
+    """Look whether quick heads are due, learn them, and put the pool in its new order."""
+    from hemaloop.quick.refitting import refit_project
+    from hemaloop.workplace import workplace
+
+    with workplace() as place:
+        return refit_project(place, project, reason)
+
+
+def embed_shard(project: str, control: str, version: str, plan: str, index: int) -> Outcome:
+    """Embed one shard of a project's images."""
+    from hemaloop.quick import learning
+    from hemaloop.workplace import workplace
+
+    with workplace() as place:
+        return learning.embed_shard(place, project, control, version, plan, index)
+
+
 def simulate(name: str, seed: int, strategy: str, rounds: int) -> Outcome:
     """Do one seed and strategy of a simulation."""
     from hemaloop.simulation.queued import work_in_job
@@ -75,7 +93,10 @@ def simulate(name: str, seed: int, strategy: str, rounds: int) -> Outcome:
 ALLOWED: Mapping[str, Callable[..., Outcome]] = MappingProxyType(
     {
         f"{function.__module__}.{function.__qualname__}": function
-        for function in (train, score_pool, score_shard, publish, finish_predictions, portray, simulate)
+        for function in (
+            *(train, score_pool, score_shard, publish, finish_predictions),
+            *(portray, refit, embed_shard, simulate),
+        )
     }
 )
 NAMES = frozenset(ALLOWED)

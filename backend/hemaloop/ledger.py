@@ -16,6 +16,7 @@ from hemaloop.errors import QueueError
 
 PROJECTS = "hemaloop:projects"
 PAUSED = "hemaloop:paused"
+QUICK = "hemaloop:quick"
 PREDICTING = "hemaloop:predicting"
 CANCEL_SECONDS = 24 * 3600
 ATTEMPT_SECONDS = 30 * 24 * 3600
@@ -36,6 +37,7 @@ class Ledger:
     def forget(self, project: str) -> None:
         """Let the reconciliation look at it no longer."""
         self._redis.srem(PROJECTS, project)
+        self._redis.srem(QUICK, project)
 
     def erase(self, project: str) -> None:
         """Forget it with all that was remembered of it."""
@@ -61,6 +63,14 @@ class Ledger:
     def paused(self, project: str) -> bool:
         """Whether somebody paused the project's trainings."""
         return bool(self._redis.sismember(PAUSED, project))
+
+    def mark_quick(self, project: str) -> None:
+        """The project has a representation: its heads learn on their own, at once."""
+        self._redis.sadd(QUICK, project)
+
+    def quick(self, project: str) -> bool:
+        """Whether the project has heads that learn on their own."""
+        return bool(self._redis.sismember(QUICK, project))
 
     # -- trainings
 

@@ -318,7 +318,10 @@ class Plugin(ABC):
 
     @abstractmethod
     def save(self, directory: Path) -> None:
-        """Write the fitted model into an existing empty directory: safetensors and JSON only."""
+        """Write the fitted model into an existing empty directory: safetensors and JSON only.
+
+        Of a `Representing` family, also a representation without a head.
+        """
 
     @abstractmethod
     def load(self, directory: Path) -> None:
@@ -330,3 +333,73 @@ class Plugin(ABC):
     @abstractmethod
     def unload(self) -> None:
         """Give memory back; the plugin is then not fitted."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """What `Example` is for an image that was represented before: its vector in place of its pixels.
+
+    embedding: float32 (D,). key: as in `Example`. ignore: always empty; there for whoever compares truths.
+    """
+
+    embedding: NDArray[np.float32]
+    truth: Prediction
+    key: str
+    ignore: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+
+
+class Representing(Plugin):
+    """A family of two parts: a representation, learned from images without labels, and a head, learned in seconds.
+
+    ::
+
+        plugin.learn(images, Silent())                # once, from all images of a project
+        vectors = plugin.embed(images)                # kept, under plugin.representation
+        plugin.fit_head([Embedded(vector, truth, key), ...], [], Silent())
+        plugin.score_embedded(vectors)                # what `score(images)` gives, without an image
+
+    `fit` does both on its examples, for whoever has nothing else. A backend keeps the vectors of a project's images, so
+    that a new head and a new order cost no image. Vectors of different representations are never mixed.
+    """
+
+    @property
+    @abstractmethod
+    def representation(self) -> str:
+        """Names the representation that `embed` uses: the same for the same weights and options, else another.
+
+        A text of letters, digits and hyphens. Raises `NotFitted` where there is none.
+        """
+
+    @abstractmethod
+    def learn(self, images: Sequence[Image], progress: Progress) -> FitReport:
+        """Learn the representation, from nothing; the head that was there is gone.
+
+        Images are indexed once each. The same seed and images give the same representation. A failed or cancelled one
+        leaves the plugin as it was. Raises as `fit` does.
+        """
+
+    @abstractmethod
+    def embed(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """float32 (N, D), finite, one row an image whatever else is in the batch. Needs a representation, no head."""
+
+    @abstractmethod
+    def fit_head(self, train: Sequence[Embedded], tune: Sequence[Embedded], progress: Progress) -> FitReport:
+        """Learn a head on vectors of this representation, which stays as it is; earlier heads are forgotten.
+
+        Raises as `fit` does, and `NotFitted` without a representation.
+        """
+
+    @abstractmethod
+    def score_embedded(self, embeddings: NDArray[np.float32]) -> list[Scored]:
+        """What `score` gives for the images that these vectors, (N, D), are of."""
+
+    @abstractmethod
+    def load_representation(self, directory: Path) -> None:
+        """Take the representation, without a head, from what `save` wrote, whatever labels that was for.
+
+        Raises `StoreError` as `load` does.
+        """
+
+    def reconstruct(self, embeddings: NDArray[np.float32]) -> list[Image]:  # noqa: ARG002 - for families that can
+        """Images that vectors stand for, to look at. Raises `PluginError` from families that cannot tell."""
+        raise PluginError(f"model family {self.family!r} makes no images of vectors")

@@ -22,6 +22,7 @@ from hemaloop.marked import marks_of
 from hemaloop.pool import Waiting, having, labelled, lacking
 from hemaloop.projects import LiveModel, live_model
 from hemaloop.quarantine import withdraw_damaged
+from hemaloop.quick.vectors import Vector, Vectors
 from hemaloop.ranking import packed
 from hemaloop.scoring import Scorer, TaskRef, TaskScore
 from hemaloop.scratch import get, put
@@ -134,7 +135,11 @@ def score(
     """Each task's prediction as JSON, with its relevance, its features where they are asked for, and whether its image
     is one of the gate's. Where nothing was trained yet, what the picture itself looks like takes the model's place.
     """
-    scorer = Scorer(place.settings, auth=place.studio.auth_headers)
+
+    def known(of: str, control: str, representation: str) -> Mapping[str, Vector]:
+        return Vectors(place.store, of, control, representation).by_uri()
+
+    scorer = Scorer(place.settings, auth=place.studio.auth_headers, vectors=known)
     found: list[dict[str, Any]] = []
     stages: Counter[str] = Counter()
     for start in range(0, len(tasks), BATCH):
@@ -148,7 +153,7 @@ def score(
         for one in scored:
             stages.update(one.seconds)
         found += [
-            _entry(place, task, one)
+            entry(place, task, one)
             for task, one in zip(batch, scored, strict=True)
             if not (task.labelled and one.error)  # it has its prediction; that it keeps no other away is no fault
         ]
@@ -174,7 +179,7 @@ def _count(
         metrics.count(place.queues.redis, "worker_image_cache", number, result=result)
 
 
-def _entry(place: Workplace, task: Waiting, scored: TaskScore) -> dict[str, Any]:
+def entry(place: Workplace, task: Waiting, scored: TaskScore) -> dict[str, Any]:
     shares = {"gate": place.settings.gate_fraction, "tune": place.settings.tune_fraction}
     gate = scored.key is not None and split_of(scored.key, task.group, **shares) == "gate"
     return {

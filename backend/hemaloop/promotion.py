@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from hemaloop.evaluation.classification import evaluate_classification
 from hemaloop.evaluation.detection import evaluate_detections
 from hemaloop.evaluation.segmentation import evaluate_maps, known_pixels
 from hemaloop.measuring import predict, shown
-from hemaloop.plugin import Classification, ClassMap, Detections, Example, Plugin, Prediction
+from hemaloop.plugin import Classification, ClassMap, Detections, Plugin, Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,34 @@ def too_few(counted: int, needed: int, seen: int = 0) -> str | None:
     )
 
 
-def judge(candidate: Plugin, incumbent: Plugin | None, gate: Sequence[Example], objects: str = "images") -> Verdict:
+class Judged(Protocol):
+    """What a model is judged on: `Example`, or a record of one, whose picture only `ask` needs to know."""
+
+    @property
+    def truth(self) -> Prediction:
+        """What a person said."""
+
+    @property
+    def ignore(self) -> NDArray[np.float32]:
+        """Regions that do not count, (K, 4) px."""
+
+
+def judge(
+    candidate: Plugin,
+    incumbent: Plugin | None,
+    gate: Sequence[Judged],
+    objects: str = "images",
+    ask: Callable[[Plugin, Any], Sequence[Prediction]] = predict,
+) -> Verdict:
     """Compare both on `gate`. The candidate is promoted only where it is better; a tie keeps the incumbent.
 
     incumbent: None, or not fitted, where no model is live: the candidate must then be better than no prediction at all.
-    objects: what the examples are, for people. Raises `DatasetError` for an empty gate; `too_few` says what is enough.
+    objects: what the examples are, for people. ask: a model's predictions of them, from their pictures if not given.
+    Raises `DatasetError` for an empty gate; `too_few` says what is enough.
     """
     said = [(example.truth, example.ignore) for example in gate]  # images are decoded when indexed: once is enough
     truths, ignored = [truth for truth, _ in said], [regions for _, regions in said]
-    found = predict(candidate, gate)
+    found = ask(candidate, gate)
     new = measure(truths, found, candidate.labels, shown(candidate, found), ignored)
     if not math.isfinite(new.main):
         return Verdict(
@@ -71,7 +90,7 @@ def judge(candidate: Plugin, incumbent: Plugin | None, gate: Sequence[Example], 
         old = Measured(new.name, 0.0)
         against = "no model"
     else:
-        theirs = predict(incumbent, gate)
+        theirs = ask(incumbent, gate)
         known, seen_by_people = (
             [align(one, incumbent.labels, candidate.labels) for one in some]
             for some in (theirs, shown(incumbent, theirs))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from hemaloop.marked import keep_marks
 from hemaloop.pool import lacking, listed
 from hemaloop.priorities import Plan, read_plan, score
 from hemaloop.projects import LiveModel, live_model
-from hemaloop.ranking import Order, order_of, rank
+from hemaloop.ranking import HEAD, Order, order_of, rank
 from hemaloop.scratch import get, put
 from hemaloop.store import ArtifactStore
 from hemaloop.targets import made_here, target
@@ -54,13 +54,13 @@ def push_plan(place: Workplace, project: str, plan_id: str) -> dict[str, Any]:
         scored = _gather(place.store, project, plan)
         if plan.again:
             _withdraw(place, project, info, plan.version, scored)
-        pushed, notes = _push(place, project, info, config, model, scored, _shards(place.store, project, plan))
+        pushed, notes = push(place, project, info, config, model, scored, shards=_shards(place.store, project, plan))
         lock.check()
         published = place.store.published(project)
         in_force = published is not None and published.version == plan.version
         # Where a damaged version was withdrawn, the one before is in force, but not yet its name.
         if not in_force or place.studio.backend_title(info.id) != plan.version:
-            _switch(place, project, info, config, plan)
+            switch(place, project, info, config, plan)
         elif info.model_version is None:
             # Somebody deleted predictions in Label Studio, which clears the choice; one that was made is left alone.
             place.studio.set_model_version(info.id, plan.version)
@@ -90,7 +90,7 @@ def finish_predictions(place: Workplace, project: str, task_ids: Sequence[int], 
     waiting = [task for task in lacking(place.studio, info.id, config, version) if task.id in wanted]
     scored = score(place, project, config, model, waiting)
     with WorkLock(place.queues.redis, f"push:{project}", wait=LOCK_WAIT_SECONDS):
-        pushed, _ = _push(place, project, info, config, model, scored, [scored])
+        pushed, _ = push(place, project, info, config, model, scored)
     return {"outcome": "finished", "pushed": pushed, "faults": _faults(scored)}
 
 
@@ -123,27 +123,37 @@ def _gather(store: ArtifactStore, project: str, plan: Plan) -> list[dict[str, An
     return found
 
 
-def _push(
+def push(
     place: Workplace,
     project: str,
     info: ProjectInfo,
     config: LabelConfig,
     model: LiveModel,
     scored: list[dict[str, Any]],
-    shards: Iterable[Sequence[Mapping[str, Any]]],
+    *,
+    shards: Iterable[Sequence[Mapping[str, Any]]] | None = None,
+    still: Collection[int] | None = None,
+    head: int = HEAD,
 ) -> tuple[int, list[str]]:
     """Push the predictions of tasks that still lack one. Returns how many, and remarks on their order for people.
 
-    Sets each entry's score to what was sent. shards: the same entries with their regions, some at a time.
+    Sets each entry's score to what was sent. shards: the same entries with their regions, some at a time; `scored` has
+    them if None. still: tasks that are known to lack one; looked up if None. head: images that are spread, where they
+    are.
     """
     version = model.version
-    notes = _rank(place.store, project, version, scored, order_of(config, model))
+    notes = _rank(place.store, project, version, scored, order_of(config, model), head)
     if not model.blank:
         keep_marks(place.store, project, version, scored)
-    still = {task.id for task in lacking(place.studio, info.id, config, version)}
-    ready = {one["task"]: one["score"] for one in scored if one["error"] is None and one["task"] in still}
+    if still is None:
+        still = {task.id for task in lacking(place.studio, info.id, config, version)}
+    ready = {
+        one["task"]: one["score"]
+        for one in scored
+        if one["error"] is None and one["task"] in still and not one["labelled"]
+    }
     pushed = 0
-    for shard in shards:
+    for shard in [scored] if shards is None else shards:
         predictions = [
             {"task": one["task"], "result": one["result"], "score": ready[one["task"]], "model_version": version}
             for one in shard
@@ -171,21 +181,23 @@ def _withdraw(
 
 
 def _rank(
-    store: ArtifactStore, project: str, version: str, scored: Sequence[dict[str, Any]], order: Order
+    store: ArtifactStore, project: str, version: str, scored: Sequence[dict[str, Any]], order: Order, head: int
 ) -> list[str]:
     """Give each task its score, in the distribution of the pool under this version, which the first plan has set."""
     name = f"quantiles/{version}"
     if store.get_scratch(project, name) is not None:
-        _, notes = rank(scored, order, version, get(store, project, name))  # a few new tasks say little about the pool
+        _, notes = rank(
+            scored, order, version, get(store, project, name), head
+        )  # a few new tasks say little about the pool
         return notes
-    distribution, notes = rank(scored, order, version)
+    distribution, notes = rank(scored, order, version, head=head)
     if distribution:
         store.drop_scratch(project, "quantiles")
         put(store, project, name, distribution)
     return notes
 
 
-def _switch(place: Workplace, project: str, info: ProjectInfo, config: LabelConfig, plan: Plan) -> None:
+def switch(place: Workplace, project: str, info: ProjectInfo, config: LabelConfig, plan: Plan) -> None:
     """The new version in force: title, project and every serving process together; then the superseded ones go.
 
     Predictions that somebody else imported stay, and so do those of the version before, for a rollback.

@@ -27,7 +27,7 @@ from hemaloop.errors import QueueError
 from hemaloop.ledger import Ledger
 from hemaloop.redis_server import redis_url
 
-NAMES = ("train", "push", "score", "simulate")
+NAMES = ("train", "push", "score", "refit", "simulate")
 KEEP_SECONDS = 7 * 24 * 3600
 """How long finished and failed jobs can be asked about."""
 DRAWN_SECONDS = 600
@@ -95,13 +95,13 @@ class Queues:
             job_id = uuid.uuid4().hex
             claims = Debounce(self.redis, "train")
             self.ledger.remember(project)
+            if self.ledger.quick(project):
+                self.request_refit(project, reason)
             if now:
                 self.ledger.ask(project)
                 claims.take_over(project, job_id)
-            else:
-                holder = claims.claim(project, job_id, self.to_come)
-                if holder != job_id:
-                    return holder
+            elif (holder := claims.claim(project, job_id, self.to_come)) != job_id:
+                return holder
             wait = 0.0 if now else self.settings.train_debounce_seconds if delay is None else delay
             retries = self.settings.train_max_attempts - 1
             return self._enqueue(
@@ -112,6 +112,41 @@ class Queues:
                 delay=wait,
                 timeout=self.settings.train_timeout_seconds,
                 retry=Retry(retries, interval=int(self.settings.train_retry_seconds)) if retries else None,
+            )
+
+    def request_refit(self, project: str, reason: str) -> str:
+        """Ask for new heads of the project's representations, in a queue of their own that no training holds up.
+
+        At once: the job takes what has come until it reads, and the first event after that asks for another. Returns
+        the id of the job that will look whether one is due.
+        """
+        with reachable():
+            job_id = uuid.uuid4().hex
+            holder = Debounce(self.redis, "refit").claim(project, job_id, self.to_come)
+            if holder != job_id:
+                return holder
+            again = Retry(2, interval=[2, 15])
+            return self._enqueue("refit", "refit", (project, reason), job_id=job_id, retry=again)
+
+    def request_vectors(self, project: str, control: str, version: str, plan: str, count: int) -> str:
+        """Queue the shards of a plan of images to embed and, behind them, a look for new heads. Returns its id."""
+        with reachable():
+            shards = [
+                self._enqueue(
+                    "score",
+                    "embed_shard",
+                    (project, control, version, plan, index),
+                    retry=Retry(2, interval=5),
+                    job_id=f"{plan}-{index}",
+                )
+                for index in range(count)
+            ]
+            return self._enqueue(
+                "refit",
+                "refit",
+                (project, "images were embedded"),
+                retry=Retry(2, interval=[2, 15]),
+                depends_on=Dependency(jobs=shards, allow_failure=True),
             )
 
     def request_scores(self, project: str, reason: str, again: bool = False) -> str:
@@ -248,7 +283,7 @@ class Queues:
             if job.get_status() != JobStatus.STARTED and not job.dependent_ids:
                 with contextlib.suppress(InvalidJobOperation):
                     job.cancel()
-                for kind, function in (("train", "train"), ("score", "score_pool")):
+                for kind, function in (("train", "train"), ("score", "score_pool"), ("refit", "refit")):
                     claims = Debounce(self.redis, kind)
                     if str(job.func_name).endswith(f".{function}") and claims.holder(job.args[0]) == job_id:
                         claims.give_up(job.args[0])

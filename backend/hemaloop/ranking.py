@@ -34,18 +34,18 @@ def order_of(config: LabelConfig, model: LiveModel) -> Order:
 
 
 def rank(
-    scored: Sequence[dict[str, Any]], order: Order, version: str, distribution: Sequence[float] = ()
+    scored: Sequence[dict[str, Any]], order: Order, version: str, distribution: Sequence[float] = (), head: int = HEAD
 ) -> tuple[list[float], list[str]]:
     """Set the `score` of each scored task. Returns the distribution of the pool's relevances, and remarks for people.
 
     scored: tasks as `priorities.score` gives them. Those that are `labelled` already only keep others away.
-    distribution: of the pool that these tasks join; empty where they are the pool.
+    distribution: of the pool that these tasks join; empty where they are the pool. head: images that are spread.
     """
     known = [one for one in scored if one["error"] is None]
     pool = [one for one in known if not one["gate"] and not one["labelled"]]
     labelled = [one for one in known if not one["gate"] and one["labelled"]]
     own = np.array([float(one["relevance"]) for one in pool])
-    relevances, notes = _relevances(own, pool, labelled, order)
+    relevances, notes = _relevances(own, pool, labelled, order, head)
     for one, relevance in zip(pool, relevances.tolist(), strict=True):
         one["score"] = score_for_label_studio(relevance)
     found = list(distribution) or quantiles(relevances.tolist())
@@ -56,7 +56,11 @@ def rank(
 
 
 def _relevances(
-    own: NDArray[np.float64], pool: Sequence[Mapping[str, Any]], labelled: Sequence[Mapping[str, Any]], order: Order
+    own: NDArray[np.float64],
+    pool: Sequence[Mapping[str, Any]],
+    labelled: Sequence[Mapping[str, Any]],
+    order: Order,
+    head: int,
 ) -> tuple[NDArray[np.float64], list[str]]:
     """The relevance that each task of the pool, (n,), is given for its order, and remarks."""
     if order == "relevance" or not len(own):
@@ -66,7 +70,7 @@ def _relevances(
     features = np.stack([unpacked(one["features"]) for one in pool])
     had = np.array([unpacked(one["features"]) for one in labelled], np.float32).reshape(-1, features.shape[1])
     if order == "spread":
-        return spread_relevances(own, spread(own, features, had, HEAD)), []
+        return spread_relevances(own, spread(own, features, had, head)), []
     places = np.arange(1, len(own) + 1) / len(own)  # there is nothing but the order, so shares of the pool will do
     return spread_relevances(places, typical_first(features, had)), []
 

@@ -6,6 +6,7 @@ score however it got them. A task that fails has an `error` and no result; the o
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +22,9 @@ from hemaloop.config import Settings
 from hemaloop.errors import HemaloopError, ImageError, InferenceError
 from hemaloop.images import ImageLoader, LoadedImage
 from hemaloop.labelconfig import Control, LabelConfig
-from hemaloop.plugin import Detections, Image, Plugin, Scored
+from hemaloop.plugin import Detections, Image, Plugin, Representing, Scored
 from hemaloop.projects import LiveModel, Part, load_part
+from hemaloop.quick.vectors import Vector
 
 _FETCHERS = 4
 """Images fetched and decoded at a time."""
@@ -67,11 +69,13 @@ class TaskScore:
 
 @dataclass(slots=True)
 class _Work:
-    """A task on its way. answers: of each control so far. images: by address, each fetched once."""
+    """A task on its way. answers: of each control so far. images, vectors: by address, each had once."""
 
     task: TaskRef
     answers: list[results.Answer] = field(default_factory=list)
     images: dict[str, LoadedImage] = field(default_factory=dict)
+    vectors: dict[str, Vector] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
     error: str | None = None
     seconds: dict[str, float] = field(default_factory=lambda: {"image": 0.0, "model": 0.0, "result": 0.0})
 
@@ -79,8 +83,17 @@ class _Work:
 class Scorer:
     """Scores tasks; keeps the models used last. One thread at a time."""
 
-    def __init__(self, settings: Settings, *, auth: Callable[[], Mapping[str, str]] | None = None) -> None:
-        """auth: headers that open Label Studio's images; from the settings if None."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        auth: Callable[[], Mapping[str, str]] | None = None,
+        vectors: Callable[[str, str, str], Mapping[str, Vector]] | None = None,
+    ) -> None:
+        """auth: headers that open Label Studio's images; from the settings if None. vectors: those known of the images
+        of a project and control under a representation, by address, so that they are not opened; none if None.
+        """
+        self._vectors = functools.cache(vectors) if vectors else None
         self._device = settings.device
         self.images = ImageLoader(settings, auth or label_studio_auth(settings))
         self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch")
@@ -102,12 +115,25 @@ class Scorer:
                 work.error = f"{live.version}: no model was trained yet, and no starter weights fit these labels"
         for control, part in parts:
             plugin = self._models.get(project, label_config, control, part, self._device)
+            self._recall(project, control, plugin, works)
             self._fetch(project, control, works)
             if control.regions is None:
                 _run(plugin, control, part, works)
             else:
                 _run_on_regions(plugin, control, part, works)
         return [_finish(work, live.version, label_config) for work in works]
+
+    def _recall(self, project: str, control: Control, plugin: Plugin, works: Sequence[_Work]) -> None:
+        """Vectors in place of images, where they are known and all that is needed."""
+        for work in works:
+            work.vectors = {}
+        if self._vectors is None or not isinstance(plugin, Representing) or control.regions or control.heat:
+            return
+        known = self._vectors(project, control.name, plugin.representation)
+        for work in works:
+            uri = work.task.data.get(control.data_key)
+            if isinstance(uri, str) and uri in known:
+                work.vectors = {uri: known[uri]}
 
     def _fetch(self, project: str, control: Control, works: Sequence[_Work]) -> None:
         """The image of each task for this control; an address that another control fetched is not fetched again."""
@@ -120,7 +146,7 @@ class Scorer:
             work.seconds["image"] += (time.perf_counter() - began) / len(works)
 
     def _fetch_one(self, project: str, control: Control, work: _Work) -> None:
-        if work.error:
+        if work.error or work.vectors:
             return
         try:
             uri = image_address(work.task, control)
@@ -197,7 +223,10 @@ def _name(task: TaskRef) -> str:
 
 def _run(plugin: Plugin, control: Control, part: Part, works: Sequence[_Work]) -> None:
     """Add this control's answer to each task that has no error yet."""
-    ready = [work for work in works if not work.error]
+    remembered = [work for work in works if work.vectors and not work.error]
+    if remembered and isinstance(plugin, Representing):
+        _run_on_vectors(plugin, control, part, remembered)
+    ready = [work for work in works if not work.error and not work.vectors]
     images = [work.images[image_address(work.task, control)] for work in ready]
     if not ready:
         return
@@ -213,6 +242,17 @@ def _run(plugin: Plugin, control: Control, part: Part, works: Sequence[_Work]) -
         if one is not None:
             heat = _heat(plugin, image) if control.heat is not None else None
             work.answers.append(results.Answer(control, one, part.labels, image.width, image.height, heat=heat))
+
+
+def _run_on_vectors(plugin: Representing, control: Control, part: Part, works: Sequence[_Work]) -> None:
+    """As `_run`, of images that were embedded before."""
+    vectors = [next(iter(work.vectors.values())) for work in works]
+    began = time.perf_counter()
+    scored = plugin.score_embedded(np.stack([one.embedding for one in vectors]))
+    for work, vector, one in zip(works, vectors, scored, strict=True):
+        work.seconds["model"] += (time.perf_counter() - began) / len(works)
+        work.keys.append(vector.key)
+        work.answers.append(results.Answer(control, one, part.labels, vector.width, vector.height))
 
 
 def _heat(plugin: Plugin, image: LoadedImage) -> NDArray[np.float32] | None:
@@ -267,7 +307,7 @@ def _score_alone(plugin: Plugin, image: LoadedImage, work: _Work) -> Scored | No
 
 def _finish(work: _Work, version: str, label_config: LabelConfig) -> TaskScore:
     """Write the regions and check them: what is not valid for the config never reaches Label Studio."""
-    keys = [image.key for image in work.images.values()]
+    keys = [*work.keys, *(image.key for image in work.images.values())]
     key = keys[0] if keys else None
     if work.error is None:
         began = time.perf_counter()

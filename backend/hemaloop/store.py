@@ -3,6 +3,7 @@
     <root>/<project>/<control>/<version>/…, manifest.json     one artifact; without its manifest it does not exist
     <root>/<project>/<control>/promoted.json                  the version that won its gate, and those before it
     <root>/<project>/published.json                           what annotators see, and what they saw before
+    <root>/<project>/_vectors/<control>/<representation>/…    vectors of images (`quick.vectors`)
     <root>/<project>/_scratch/…                               results on their way between jobs
 
 The manifest is written last and pointers are replaced in one step, so that a reader never meets half an artifact.
@@ -16,7 +17,7 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,10 @@ class ArtifactStore:
         versions = self._pointer(project, control)
         return versions[-1] if versions else None
 
+    def promotions(self, project: str, control: str) -> list[str]:
+        """Versions that were promoted, oldest first, as far as a rollback goes."""
+        return self._pointer(project, control)
+
     # -- publication
 
     def publish(self, project: str, published: Published) -> None:
@@ -235,6 +240,34 @@ class ArtifactStore:
         """Remove what was kept under a name and below it; nothing happens where nothing is there."""
         self._blobs.remove(self._scratch(project, name))
 
+    # -- vectors of images
+
+    def put_vectors(self, project: str, control: str, representation: str, part: str, data: bytes) -> None:
+        """Keep a part of the vectors of a representation."""
+        self._blobs.write(f"{self._vectors(project, control, representation)}/{part}", data)
+
+    def vectors(self, project: str, control: str, representation: str) -> Iterator[tuple[str, bytes]]:
+        """Each part of a representation's vectors, with its name."""
+        folder = self._vectors(project, control, representation)
+        for name in self._blobs.names(folder):
+            data = self._blobs.read(f"{folder}/{name}") if not name.startswith(".") else None
+            if data is not None:
+                yield name, data
+
+    def keep_vectors(self, project: str, control: str, representations: Collection[str]) -> None:
+        """Remove the vectors of every representation but these."""
+        folder = f"{self._path(project)}/_vectors/{safe_name(control)}"
+        kept = {safe_name(one) for one in representations}
+        for name in self._blobs.names(folder):
+            if name not in kept:
+                self._blobs.remove(f"{folder}/{name}")
+
+    def drop(self, project: str, control: str, version: str) -> None:
+        """Remove an artifact that nothing points to; the manifest first, so that no half of one is met."""
+        folder = self._path(project, control, version)
+        self._blobs.remove(f"{folder}/{MANIFEST}")
+        self._blobs.remove(folder)
+
     # -- paths and files
 
     def _path(self, *parts: str) -> str:
@@ -242,6 +275,9 @@ class ArtifactStore:
 
     def _pointer_path(self, project: str, control: str) -> str:
         return self._path(project, control) + "/promoted.json"
+
+    def _vectors(self, project: str, control: str, representation: str) -> str:
+        return "/".join([self._path(project), "_vectors", safe_name(control), safe_name(representation)])
 
     def _scratch(self, project: str, name: str) -> str:
         return "/".join([self._path(project), "_scratch", *(safe_name(part) for part in name.split("/"))])

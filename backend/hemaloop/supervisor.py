@@ -29,8 +29,9 @@ from hemaloop.worker import STOP_SECONDS, HemaloopQueue, release_abandoned
 
 log = logging.getLogger(__name__)
 
-DEFAULT_WORKERS = (("train", "simulate"), ("push", "score"))
-"""One process trains, so that two trainings never share the cores; the other serves the queue of annotators."""
+DEFAULT_WORKERS = (("train", "simulate"), ("push", "score"), ("refit",))
+"""One process trains, so that two trainings never share the cores; one serves the queue of annotators; one learns quick
+heads, behind neither."""
 TICK_SECONDS = 0.5
 ABANDONED_SECONDS = 15.0
 FIRST_RECONCILIATION_SECONDS = 3.0

@@ -23,6 +23,7 @@ from hemaloop.manifest import Manifest, finite
 from hemaloop.progress import Interrupted
 from hemaloop.projects import build_plugin
 from hemaloop.quarantine import withdraw_damaged
+from hemaloop.quick import learning
 from hemaloop.targets import the_incumbent
 from hemaloop.workplace import Workplace, project_id
 
@@ -34,7 +35,10 @@ RECHECK_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one control: state is "promoted", "kept" or "waits"; why, in words for people."""
+    """What came of one control.
+
+    state: "promoted", "kept", "waits", or what became of a representation (`quick.learning`). why: in words for people.
+    """
 
     state: str
     why: str
@@ -130,6 +134,8 @@ def _train_control(
     searches: list[doubts.Search],
 ) -> Outcome:
     binding = _binding(control)
+    if learning.represents(control):
+        return _learn(place, project, control, asked, lock)
     found = dataset.survey(tasks, control, registry.find(binding.family).version)
     trained = policy.latest(place.store, project, control.name)
     _finish_promotion(place, project, control.name, trained)
@@ -141,6 +147,13 @@ def _train_control(
         place.queues.ledger.clear_attempts(project)
     with _attempt(place, project, control.name, found.fingerprint):
         return _train(place, project, control, found, trained, lock, searches)
+
+
+def _learn(place: Workplace, project: str, control: Control, asked: bool, lock: WorkLock) -> Outcome:
+    """Of a family in two parts only the slow one is learned here; its heads have a queue of their own (`quick`)."""
+    came = learning.learn_if_due(place, project, control, asked, lock)
+    place.queues.request_refit(project, "after a look for a new representation")
+    return Outcome(came.state, came.why, came.version, notes=came.notes)
 
 
 def situation_of(
@@ -186,9 +199,9 @@ def _train(
     incumbent = the_incumbent(place.store, project, control, _device(settings.device))
     gate = splits.gate.without(incumbent.seen)
     seen = splits.gate.pictures - gate.pictures
-    hindrance = _hindrance(place, splits, trained, gate.pictures, seen)
-    if hindrance is not None:
-        why, seconds = hindrance
+    stopped = hindrance(place, splits, trained, gate.pictures, seen)
+    if stopped is not None:
+        why, seconds = stopped
         place.queues.ledger.set_aside(
             project, control.name, _with_rule(place.settings, found.fingerprint), why, seconds
         )
@@ -226,7 +239,7 @@ def _train(
     return Outcome(state, verdict.why, version, manifest.figures, manifest.incumbent_figures, notes)
 
 
-def _hindrance(
+def hindrance(
     place: Workplace, splits: dataset.Splits, trained: Sequence[Manifest], gate: int, seen: int
 ) -> tuple[str, int] | None:
     """Why a training on these images would be in vain, known before it costs anything, and for how many seconds."""

@@ -44,6 +44,8 @@ from hemaloop.redis_server import redis_url
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 5
+QUICK = "refit"
+"""The queue whose jobs should take seconds, so that their processes are made ready before they are needed."""
 STOP_SECONDS = 10.0
 """Time that a job has to clean up when its worker is stopped."""
 
@@ -80,6 +82,12 @@ class HemaloopQueue(Queue):
     job_class = HemaloopJob
 
 
+def _horse(*arguments: str) -> subprocess.Popen[bytes]:
+    """A process that waits for the order of one job; it ends with this one."""
+    command = owned([sys.executable, "-m", "hemaloop.workhorse", *arguments], signal.SIGKILL)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - our own module
+
+
 def refusal(job: Job) -> str | None:
     """Why a job is not run, or None where it may."""
     from hemaloop.jobs import NAMES
@@ -100,6 +108,7 @@ class HemaloopWorker(Worker):
 
     job_class = HemaloopJob
     queue_class = HemaloopQueue
+    _spare: subprocess.Popen[bytes] | None = None
 
     # -- in the worker
 
@@ -138,8 +147,9 @@ class HemaloopWorker(Worker):
             "queue": queue.name,
             "execution": self.execution.id,
         }
-        command = owned([sys.executable, "-m", "hemaloop.workhorse"], signal.SIGKILL)
-        horse = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - our own module
+        horse, self._spare = self._spare or _horse(), None
+        if horse.poll() is not None:
+            horse = _horse()
         self._horse = horse  # kept, so that only `wait_for_horse` reaps it
         self._horse_pid = horse.pid
         if horse.stdin is not None:
@@ -148,6 +158,25 @@ class HemaloopWorker(Worker):
                 horse.stdin.close()
             except BrokenPipeError:
                 log.warning("job %s: its process ended before it read its order", job.id)
+
+    def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
+        """As rq does it; a worker of quick heads then makes the next job's process ready, its modules imported."""
+        found: tuple[int | None, int | None, Any] = super().wait_for_horse()
+        if not self._stop_requested:
+            self.make_ready()
+        return found
+
+    def make_ready(self) -> None:
+        """Start the process of the next job where jobs should take seconds."""
+        if self._spare is None and self.queue_names() == [QUICK]:
+            self._spare = _horse("--ready")
+
+    def teardown(self) -> None:
+        """The process that was made ready is not needed any more."""
+        if self._spare is not None:
+            self._spare.kill()
+            self._spare.wait()
+        super().teardown()  # type: ignore[no-untyped-call]
 
     def maintain_heartbeats(self, job: Job) -> None:
         """A Redis that is gone for a moment ends no job."""
@@ -273,7 +302,9 @@ def main(arguments: Sequence[str]) -> None:
     """``python -m hemaloop.worker train``: one worker process, until SIGTERM."""
     settings = load_settings()
     logs.prepare(settings)
-    build_worker(arguments, connect(redis_url(settings), patient=True)).work(logging_level=None)
+    worker = build_worker(arguments, connect(redis_url(settings), patient=True))
+    worker.make_ready()
+    worker.work(logging_level=None)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from hemaloop.config import load_settings
 from hemaloop.errors import QueueError
 from hemaloop.queues import connect
 from hemaloop.worker import HemaloopJob, HemaloopQueue, HemaloopWorker
+
+log = logging.getLogger(__name__)
 
 
 def give_way(niceness: int) -> None:
@@ -32,9 +35,24 @@ def give_way(niceness: int) -> None:
             group.write_text(str(niceness))
 
 
+def make_ready() -> None:
+    """Import what a quick head needs, while nobody waits."""
+    import torch
+
+    from hemaloop.quick import refitting
+
+    torch.set_num_threads(1)
+    log.debug("ready for %s", refitting.__name__)
+
+
 def main() -> None:
     """Run the ordered job and end the process."""
-    order = json.loads(sys.stdin.read())
+    if "--ready" in sys.argv[1:]:
+        make_ready()
+    text = sys.stdin.read()
+    if not text:
+        return  # the worker ended before it had a job
+    order = json.loads(text)
     settings = load_settings()
     logs.prepare(settings)
     connection = connect(order["redis_url"], patient=True)

@@ -24,12 +24,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_packages_configs_and_starter_weights_alone(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
-    families = {"hemaloop_faster_rcnn", "hemaloop_leukemia_ensemble", "hemaloop_overlap_unet"}
+    families = {"hemaloop_cell_vae", "hemaloop_faster_rcnn", "hemaloop_leukemia_ensemble", "hemaloop_overlap_unet"}
     assert tops == {"hemaloop", *families, "hemaloop-0.1.0.dist-info"}
     assert "hemaloop/py.typed" in names
     assert "hemaloop/labeling_configs/cbc.xml" in names
     for name in ("templates/ui/project.html", "static/page.css", "static/page.js", "static/icon.svg"):
         assert f"hemaloop/web/ui/{name}" in names
+    assert "hemaloop/labeling_configs/bone_marrow_cells.xml" in names
     assert "hemaloop/scaffold/templates/detection.py.tmpl" in names
     assert "hemaloop_faster_rcnn/starter/cbc/detector.safetensors" in names
     assert "hemaloop_overlap_unet/starter/rbc_overlap/unet.safetensors" in names

@@ -66,12 +66,21 @@ def test_a_mark_for_any_reason_is_valid_and_red(xml: str, config: LabelConfig) -
     assert {choice.attrib["color"] for choice in marks} == {RED}
 
 
-@pytest.mark.parametrize("name", ["all_hem", "all_hem_smear"])
-def test_a_diagnosis_is_a_valid_prediction(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("all_hem", "diagnosis"),
+        ("all_hem_smear", "diagnosis"),
+        ("bone_marrow_cells", "type"),
+        ("bone_marrow_smear", "type"),
+    ],
+)
+def test_a_diagnosis_is_a_valid_prediction(name: str, asked: str) -> None:
     xml = shipped_config(name)
     config = parse_label_config(xml)
-    control = config.control("diagnosis")
-    said = Scored(Classification(np.array([0.9, 0.1], np.float32)), 1.0, (ReviewMark(0, "members disagree (…)"),))
+    control = config.control(asked)
+    shares = np.eye(len(control.model_labels), dtype=np.float32)[0]
+    said = Scored(Classification(shares), 1.0, (ReviewMark(0, "unsure (…)"),))
     boxes = boxes_of(config)
     if boxes is None:
         answer = results.Answer(control, said, control.model_labels, 64, 64)
@@ -80,12 +89,12 @@ def test_a_diagnosis_is_a_valid_prediction(name: str) -> None:
         cell = Scored(Detections.truth([[1, 2, 30, 40]], [1]), 1.0)
         answer = results.Answer(boxes, cell, boxes.model_labels, 64, 64, (about,))
     prediction = results.task_prediction([answer], "v")
-    assert prediction["result"][-1]["value"]["choices"] == ["ALL"]
+    assert prediction["result"][-1]["value"]["choices"] == [control.labels[0]]
     assert results.validate(prediction, config) == []
     assert LabelInterface(xml).validate_prediction(prediction, return_errors=True) == []
 
 
-@pytest.mark.parametrize("name", ["all_hem", "all_hem_smear"])
+@pytest.mark.parametrize("name", ["all_hem", "all_hem_smear", "bone_marrow_cells", "bone_marrow_smear"])
 def test_every_diagnosis_has_a_key_and_says_what_it_means(name: str) -> None:
     tree = ElementTree.fromstring(shipped_config(name))
     choices = [choice for tag in tree.iter("Choices") for choice in tag.iter("Choice")]

@@ -8,6 +8,7 @@ import pytest
 
 from conformance import breakers_of_form as form
 from conformance import breakers_of_learning as learning
+from conformance import breakers_of_representation as parts
 from conformance.imports_torch import Heavy
 from conformance.remembering import Remembering, RememberingClasses, RememberingMaps
 from hemaloop.errors import PluginError
@@ -64,6 +65,13 @@ BREAKERS: dict[str, tuple[type[Plugin], ...]] = {
     "check_missing_files_are_named": (learning.NoFiles,),
     "check_unload_forgets": (learning.Keeper, learning.OneWay),
     "check_unload_frees_memory": (learning.Hoarder,),
+    "check_vectors_are_alone": (parts.DoubleVectors,),
+    "check_vectors_say_what_images_say": (parts.OtherAnswer,),
+    "check_a_head_leaves_the_representation": (parts.Drifting,),
+    "check_a_cancelled_head_leaves_the_old_one": (parts.HeadLost,),
+    "check_a_head_needs_examples": (parts.HeadOfNothing,),
+    "check_a_representation_needs_no_label": (parts.OneName,),
+    "check_a_representation_outlives_labels": (parts.OwnLabelsOnly,),
 }
 PAIRS = [
     pytest.param(law, breaker, id=f"{breaker.__name__}-{law}")
@@ -78,7 +86,7 @@ def verdicts(breaker: type[Plugin]) -> list[Verdict]:
     return check_plugin(breaker)
 
 
-@parametrize_with_laws(Remembering, RememberingMaps, RememberingClasses)
+@parametrize_with_laws(Remembering, RememberingMaps, RememberingClasses, parts.Parts)
 def test_a_family_that_keeps_the_law_passes(subject: Subject, law: Law) -> None:
     law(subject)
 

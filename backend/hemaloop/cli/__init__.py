@@ -13,7 +13,7 @@ from hemaloop.errors import Cancelled, HemaloopError
 MODULES = (
     *("serve", "worker", "project"),
     *("project_create", "project_status", "project_work", "project_export", "project_delete"),
-    *("doctor", "demo", "offline", "simulate", "plugins", "inspect"),
+    *("doctor", "demo", "offline", "simulate", "experiment", "embed", "plugins", "inspect"),
 )
 
 

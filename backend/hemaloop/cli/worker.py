@@ -19,7 +19,7 @@ def worker(
         typer.Option(
             "--queues",
             help="Queues of one worker process, separated by commas, the first before the others; repeat it for more "
-            "processes. Left out: one process for train,simulate, one for push,score.",
+            "processes. Left out: one process for train,simulate, one for push,score, one for refit.",
         ),
     ] = None,
     reconcile: Annotated[

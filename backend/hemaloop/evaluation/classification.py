@@ -84,12 +84,18 @@ class ClassificationReport:
     roc: Mapping[str, Roc]
     reliability: Reliability
 
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 of the classes that have an image: a rare one counts as much as a frequent one."""
+        return float(np.mean([one.f1 for one in self.classes.values() if one.support]))
+
     def figures(self) -> dict[str, float]:
         """Each finite figure by name, such as ``f1/ALL``."""
         named = {"accuracy": self.accuracy, "ece": self.reliability.error}
         for label, one in (*self.classes.items(), ("", self.weighted)):
             for name in ("precision", "recall", "f1", "specificity", "auc"):
                 named[f"{name}/{label}" if label else f"weighted_{name}"] = getattr(one, name)
+        named["macro_f1"] = self.macro_f1
         named |= {f"support/{label}": float(one.support) for label, one in self.classes.items()}
         return {name: value for name, value in named.items() if math.isfinite(value)}
 

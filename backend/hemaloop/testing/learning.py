@@ -177,7 +177,7 @@ def check_refit_forgets(subject: Subject) -> None:
     )
 
 
-class _CancelAfter:
+class CancelAfter:
     """A `Progress` that asks to stop at the given report."""
 
     def __init__(self, reports: int) -> None:
@@ -199,7 +199,7 @@ def check_cancel_leaves_it_usable(subject: Subject) -> None:
     expected = plugin.predict(subject.images[:1])[0]
     examples = subject.examples()
     try:
-        plugin.fit(examples, examples[:1], _CancelAfter(1))
+        plugin.fit(examples, examples[:1], CancelAfter(1))
     except Cancelled:
         demand(
             plugin.fitted and same(plugin.predict(subject.images[:1])[0], expected),
