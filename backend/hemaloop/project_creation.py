@@ -1,7 +1,8 @@
 """A project from nothing to its first predictions: made or found again, connected, filled, put in order.
 
 Calling it again with the same title mends what is not as it must be and adds what is missing. Cancelled on the way,
-a project that it made is removed again, and one that was there keeps nothing of what this call had sent.
+a project that it made is removed again, and one that was there keeps nothing of what this call had sent; where Label
+Studio fails in the middle, what is there stays and the next call goes on.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from hemaloop.store import ArtifactStore
 
 TAB = "Most relevant first"
 _POLL_SECONDS = 0.5
+_STOPPED = (Cancelled, KeyboardInterrupt)
+"""A person wants it no longer. What fails by itself keeps the images that are there for the next call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +80,10 @@ def create(studio: LabelStudio, settings: Settings, queues: Queues, order: Order
     new = info is None
     if info is None:
         info = create_project(studio, order.title, order.label_config)
-    with _removed_where_it_fails(studio, info) if new else contextlib.nullcontext():
+    with _removed_on(BaseException, studio, info, new):
         connected = set_up(studio, settings, info.id, replace=order.replace)
         _make_tab(studio, info.id)
+    with _removed_on(_STOPPED, studio, info, new):
         added, job = _fill(studio, settings, queues, connected, order, config, field, progress)
     return Created(connected, new, added, job)
 
@@ -118,11 +122,15 @@ def _shape(config: LabelConfig) -> list[tuple[object, ...]]:
 
 
 @contextlib.contextmanager
-def _removed_where_it_fails(studio: LabelStudio, info: ProjectInfo) -> Iterator[None]:
-    """Whatever ends the work early, Ctrl-C pressed twice included, takes the new project along."""
+def _removed_on(
+    ends: type[BaseException] | tuple[type[BaseException], ...], studio: LabelStudio, info: ProjectInfo, new: bool
+) -> Iterator[None]:
+    """Let what ends the work early, Ctrl-C pressed twice included, take a new project along."""
     try:
         yield
-    except BaseException as error:
+    except ends as error:
+        if not new:
+            raise
         try:
             studio.request("DELETE", f"/api/projects/{info.id}", timeout=SLOW)
         except HemaloopError as fault:
@@ -159,10 +167,15 @@ def _fill(
         # An order of typical or different images needs all of them; by relevance, each has its place by itself.
         for _ in uploads.send(missing, progress, at_once=blank or config.spreads):
             queues.request_scores(key, "images were uploaded")
-    except BaseException:
+    except _STOPPED:
         with contextlib.suppress(HemaloopError):  # a new project goes as a whole, with all that is in it
             uploads.take_back()
         raise
+    except LabelStudioError as error:
+        raise LabelStudioError(
+            f"{error}\nproject {number} has {uploads.tasks} of {len(order.pictures)} images; the same command again "
+            "goes on with the others"
+        ) from error
     job = queues.request_scores(key, "project create")
     return studio.project(number).task_number - before, job
 

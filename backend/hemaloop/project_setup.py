@@ -115,6 +115,7 @@ def _backend(studio: LabelStudio, settings: Settings, info: ProjectInfo, version
                 "Studio uses only the first; remove it in the project's settings (Model), or use --replace"
             )
         studio.request("DELETE", f"/api/ml/{present['id']}")
+        _remove_webhooks(studio, info.id, f"{str(present['url']).rstrip('/')}/webhook")
         return [f"backend {present['url']} removed", *_connect(studio, settings, info, version)]
     if present is None:
         return _connect(studio, settings, info, version)
@@ -221,6 +222,13 @@ def _webhook(studio: LabelStudio, settings: Settings, project_id: int) -> list[s
         return []
     studio.update_webhook(mine[0]["id"], **fields)
     return ["webhook set: with the secret header, for all events"]
+
+
+def _remove_webhooks(studio: LabelStudio, project_id: int, url: str) -> None:
+    """Label Studio makes one for each backend that is connected, and leaves it there when the backend goes."""
+    for hook in studio.webhooks(project_id):
+        if hook.get("project") == project_id and hook["url"] == url:
+            studio.request("DELETE", f"/api/webhooks/{hook['id']}/")
 
 
 def is_our_hook(hook: Json, url: str) -> bool:

@@ -1,6 +1,6 @@
 """Faults made against real worker processes: nothing is lost, the live model stays usable, the queue is in order again.
 
-RECOVERY is the time within which that is promised on a machine with nothing else to do; the tests allow for others.
+RECOVERY is the time within which the queue is promised to be in order again, on a machine with nothing else to do.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ from hemaloop.redis_server import find_server
 from hemaloop.store import ArtifactStore, Manifest, Published
 from hemaloop.supervisor import Supervisor
 from loop_stage import PROJECT, Studio, wait_until
+from web_stage import slowness
 
 PATIENCE = 180.0
+"""Seconds that a test waits for what it needs before its fault."""
 RECOVERY = 60.0
 
 
@@ -94,6 +96,18 @@ def in_order(studio: Studio, store: ArtifactStore) -> bool:
     return same and set(studio.queue()) == set(studio.open_tasks())
 
 
+def recovered(studio: Studio, store: ArtifactStore, version: str | None = None) -> None:
+    """Wait for the order, and for a version as the live one, no longer than is promised.
+
+    Stretched by how much longer than alone things take on this machine now.
+    """
+
+    def seen() -> bool:
+        return in_order(studio, store) and version in (None, studio.title)
+
+    wait_until(seen, "the order", RECOVERY * slowness())
+
+
 def train_once(studio: Studio, chosen: Settings, supervisor: Supervisor) -> str:
     """A first model, live."""
     store = ArtifactStore(chosen.artifacts)
@@ -113,7 +127,7 @@ def test_a_scoring_that_is_killed_is_done_by_another_process(studio: Studio, tmp
         found = wait_until(lambda: horse(supervisor.queues, "score_shard", "scoring"), "a scoring", PATIENCE)
         found.parent().kill()
         store = ArtifactStore(chosen.artifacts)
-        wait_until(lambda: in_order(studio, store), "the order", PATIENCE)
+        recovered(studio, store)
         assert len(studio.predictions) == len(studio.open_tasks()), "each task has one prediction"
 
 
@@ -138,7 +152,7 @@ def test_a_worker_killed_between_upload_and_promotion_leaves_the_promotion_to_th
     assert store.promoted(PROJECT, "cells") is None
     with supervised(chosen) as supervisor:
         supervisor.queues.request_training(PROJECT, "found by reconciliation")
-        wait_until(lambda: in_order(studio, store), "the promotion and the order", PATIENCE)
+        recovered(studio, store)
     assert len(store.versions(PROJECT, "cells")) == 1, "nothing was trained twice"
 
 
@@ -187,7 +201,7 @@ def test_a_redis_that_is_restarted_loses_no_training(studio: Studio, tmp_path: P
             time.sleep(1.0)
             servers.enter_context(redis_server(data, port))
             supervisor.queues.remember(PROJECT)
-            wait_until(lambda: in_order(studio, store), "a model and the order", PATIENCE)
+            recovered(studio, store)
     manifest = store.manifest(PROJECT, "cells", store.versions(PROJECT, "cells")[-1])
     assert len(manifest.annotations) == 12
 
@@ -210,7 +224,7 @@ def test_a_token_revoked_in_the_middle_is_named_and_a_new_one_goes_on(studio: St
         assert store.published(PROJECT) is None
     again = loop_stage.settings(tmp_path, studio.url, label_studio_api_key="f" * 40, reconcile_interval_seconds=2.0)
     with supervised(again, reconciles=True):
-        wait_until(lambda: in_order(studio, store), "the order under the new token", PATIENCE)
+        recovered(studio, store)
 
 
 @pytest.fixture
@@ -282,12 +296,11 @@ def test_two_promotions_at_once_end_in_one_of_them_and_in_order(studio: Studio, 
         for thread in threads:
             thread.join()
         wait_until(lambda: not supervisor.queues.running(PROJECT), "an end of all jobs", PATIENCE)
-        wait_until(lambda: in_order(studio, store), "the order", PATIENCE)
+        recovered(studio, store)
     assert store.published(PROJECT).version == store.promoted(PROJECT, "cells") == versions[-1]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("hours", [-3, 3])
-def test_a_clock_that_jumped_loses_no_annotation(studio: Studio, tmp_path: Path, hours: int) -> None:
+def test_a_clock_that_was_set_back_holds_up_no_training(studio: Studio, tmp_path: Path) -> None:
     chosen = prepared(studio, tmp_path)
     chosen = chosen.model_copy(update={"train_min_interval_seconds": 1.0})
     store = ArtifactStore(chosen.artifacts)
@@ -296,13 +309,13 @@ def test_a_clock_that_jumped_loses_no_annotation(studio: Studio, tmp_path: Path,
         manifest = store.manifest(PROJECT, "cells", version)
         path = Path(store.directory(PROJECT, "cells", version)) / "manifest.json"
         told = json.loads(path.read_text())
-        # To a clock that was set back the last training lies in the future, to one set forth far in the past.
-        path.write_text(json.dumps({**told, "created": manifest.created - 3600 * hours}))
+        # To a clock that was set back by three hours the last training lies in the future.
+        path.write_text(json.dumps({**told, "created": manifest.created + 3 * 3600}))
         for task in studio.open_tasks()[:4]:
             studio.annotate(task)
         supervisor.queues.request_training(PROJECT, "webhook")
         wait_until(lambda: len(store.versions(PROJECT, "cells")) == 2, "the next training", PATIENCE)
-        wait_until(lambda: in_order(studio, store), "the order", PATIENCE)
+        recovered(studio, store)
 
 
 def damage(store: ArtifactStore, version: str) -> None:
@@ -356,7 +369,7 @@ def test_a_model_damaged_on_disk_makes_way_for_the_one_before_and_the_next_train
         place.studio.close()
         place.queues.close()
         assert asked == {PROJECT: ["scores"]}
-        wait_until(lambda: studio.title == first and in_order(studio, store), "the model before", PATIENCE)
+        recovered(studio, store, first)
         assert not store.has(PROJECT, "cells", second)
         assert (Path(store.directory(PROJECT, "cells", first)).parent / second / "damaged.json").is_file()
         for task in studio.open_tasks()[:4]:

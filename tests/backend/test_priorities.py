@@ -94,6 +94,41 @@ def test_a_new_project_gets_predictions_of_the_starter_in_shards(loop: Loop) -> 
     assert loop.outcome()["ordered"]
 
 
+def test_of_many_tasks_a_fair_sample_is_published_first_and_the_rest_follows(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hemaloop.priorities.FIRST", 4)
+    loop.studio.add_images(loop.folder, 12)
+    pushed: list[list[int]] = []
+    push = loop.studio.predictions.__class__.__iadd__
+
+    class Recording(list[Any]):
+        def __iadd__(self, more: Any) -> Recording:
+            pushed.append([one["task"] for one in more])
+            return push(self, more)  # type: ignore[return-value]
+
+    loop.studio.predictions = Recording()
+    assert loop.scores() == STARTER
+    assert pushed[0] == [1, 4, 7, 10], "evenly spaced"
+    assert sorted(task for tasks in pushed[1:] for task in tasks) == [2, 3, 5, 6, 8, 9, 11, 12]
+    assert loop.studio.title == loop.studio.model_version == STARTER
+    assert set(loop.studio.queue()) == set(range(1, 13))
+
+
+def test_scoring_again_replaces_each_prediction_and_keeps_the_choice_of_the_version(loop: Loop) -> None:
+    loop.studio.add_images(loop.folder, 7)
+    loop.scores()
+    loop.studio.annotate(1)
+    before = loop.studio.queue()
+    loop.studio.predictions[-1]["result"] = []
+    loop.place.queues.request_scores(PROJECT, "test", again=True)
+    loop.work()
+    assert loop.studio.versions() == {STARTER: 7}
+    assert all(one["result"] for one in loop.studio.predictions)
+    assert loop.studio.model_version == loop.studio.title == STARTER
+    assert loop.studio.queue() == before
+
+
 def test_the_queue_is_pushed_under_the_old_name_and_switched_afterwards(loop: Loop) -> None:
     loop.studio.add_images(loop.folder, 20)
     loop.scores()

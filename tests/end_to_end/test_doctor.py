@@ -54,9 +54,13 @@ def one(check: Callable[[Patient], Finding], settings: Settings, number: int | N
 
 
 def carry_out(stack: Stack, remedy: str) -> None:
-    """Type the command that the doctor gave; in this process, which has imported what that takes."""
+    """Type the command that the doctor gave; setting up in this process, which has imported what that takes."""
     program, *arguments = remedy.split()
     assert program == "hemaloop", remedy
+    if arguments[0] != "setup":
+        typed = hemaloop(stack, *arguments)
+        assert typed.returncode == 0, typed.stderr
+        return
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(stack.root)
         for name, value in variables(stack.settings).items():
@@ -220,6 +224,8 @@ CAUSES = {
 @pytest.mark.parametrize("name", list(CAUSES))
 def test_a_fault_of_a_project_is_named_and_its_remedy_mends_it(stack: Stack, well: Project, name: str) -> None:
     cause = CAUSES[name]
+    if cause.slow:
+        well.idle()
     cause.make(well)
     found = examined(stack.settings, well.id)[cause.check]
     assert found.level is cause.level, found
@@ -248,6 +254,7 @@ def test_an_address_that_label_studio_blocks_is_told_apart(
 ) -> None:
     copy = tmp_path / "label-studio"
     shutil.copytree(stack.root / "label-studio", copy)
+    hooks = len(stack.studio.webhooks(well.id))
     with LabelStudioServer(copy, images=stack.images, port=0, environment=blocked) as server:
         settings = stack.settings.model_copy(update={"label_studio_url": server.url})
         found = one(label_studio.address_is_let_through, settings)
@@ -258,7 +265,7 @@ def test_an_address_that_label_studio_blocks_is_told_apart(
     assert (connected.level is Level.OK) == (blocked["ML_BLOCK_LOCAL_IP"] == "false"), connected
     assert connected.level is Level.OK or connected.remedy == found.remedy
     assert one(label_studio.address_is_let_through, stack.settings).level is Level.OK
-    assert len(stack.studio.webhooks(well.id)) == 1, "nothing was made"
+    assert len(stack.studio.webhooks(well.id)) == hooks, "nothing was made"
 
 
 def with_key(stack: Stack, key: str) -> Settings:
@@ -307,16 +314,19 @@ def test_a_backend_that_is_not_there_or_another_is_told_apart(stack: Stack) -> N
 
 def test_dead_workers_are_noticed_at_once_and_new_ones_mend_it(stack: Stack) -> None:
     os.kill(stack.child("worker").pid, signal.SIGKILL)
-    found = wait_for(lambda: _failed(one(machine.workers_run, stack.settings)), "the loss of the workers", 30)
-    assert "nobody takes jobs of train, push, score" in found.found
-    assert found.remedy == "hemaloop worker"
-    stack.stop_child("worker")
-    stack.start_worker()
+    try:
+        found = wait_for(lambda: _without_workers(stack.settings), "the loss of the workers", 60)
+        assert found.remedy == "hemaloop worker"
+    finally:
+        stack.stop_child("worker")
+        stack.start_worker()
     wait_for(lambda: one(machine.workers_run, stack.settings).level is Level.OK, "workers", 60)
 
 
-def _failed(finding: Finding) -> Finding | None:
-    return finding if finding.level is Level.FAIL else None
+def _without_workers(settings: Settings) -> Finding | None:
+    found = one(machine.workers_run, settings)
+    none = found.level is Level.FAIL and "nobody takes jobs of train, push, score" in found.found
+    return found if none else None
 
 
 def test_a_redis_that_is_gone_or_drops_jobs_is_named(stack: Stack, tmp_path: Path) -> None:

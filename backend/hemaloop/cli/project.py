@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,7 +30,8 @@ def setup(
     from hemaloop.project_setup import set_up
 
     console, settings, studio = _tools()
-    connected = set_up(studio, settings, project, replace=replace)
+    with closing(studio):
+        connected = set_up(studio, settings, project, replace=replace)
     _tell(console, connected)
     _ask_for_scores(console, settings, connected, "set up")
 
@@ -97,7 +99,8 @@ def attach(
 def _ask_for_scores(console: Console, settings: Settings, connected: Connected, reason: str) -> None:
     from hemaloop.queues import Queues
 
-    job = Queues(settings).request_scores(connected.project.key, reason)
+    with closing(Queues(settings)) as queues:
+        job = queues.request_scores(connected.project.key, reason)
     console.print(f"predictions and order of the tasks asked for, job {job}; `hemaloop worker` makes them")
 
 

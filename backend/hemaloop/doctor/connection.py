@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from hemaloop import projects, registry
-from hemaloop.doctor.finding import Finding, fail, ok, warn
+from hemaloop.doctor.finding import Finding, Level, fail, ok, warn
+from hemaloop.doctor.label_studio import address_is_let_through
+from hemaloop.doctor.machine import backend_answers
 from hemaloop.doctor.patient import Patient
 from hemaloop.errors import LabelConfigError
 from hemaloop.labelconfig import LabelConfig
@@ -63,10 +65,19 @@ def backend_is_connected(patient: Patient) -> Finding:
         return fail(f"the backend is connected as {backend['url']}, and is at {settings.backend_url}", patient.setup)
     if backend.get("readable_state") != "Connected":
         said = f"{backend.get('readable_state')}: {backend.get('error_message') or 'no reason given'}"
-        return fail(f"Label Studio cannot use the backend: {said[:300]}", remedy_of(said, settings) or patient.setup)
+        return fail(f"Label Studio cannot use the backend: {said[:300]}", _why_not_used(patient, said))
     if backend.get("auth_method") != "BASIC_AUTH" or backend.get("basic_auth_user") != settings.username:
         return fail("Label Studio does not send this backend's user name", patient.setup)
     return ok(f"{backend['url']}: {backend['readable_state']}")
+
+
+def _why_not_used(patient: Patient, said: str) -> str:
+    """What mends it where Label Studio does not use the backend, which it does not always say."""
+    for check in (address_is_let_through, backend_answers):
+        finding = check(patient)
+        if finding.level is Level.FAIL:
+            return finding.remedy
+    return remedy_of(said, patient.settings) or patient.setup
 
 
 def webhook_is_set(patient: Patient) -> Finding:
