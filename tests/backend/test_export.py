@@ -196,10 +196,9 @@ def test_each_task_tells_its_split_and_the_model_that_pre_labelled_it(
 
 def test_the_prediction_that_an_annotation_was_begun_with_counts_before_the_one_that_was_shown() -> None:
     task = {"predictions": [{"id": 5, "model_version": "old"}]}
-    both = {"parent_prediction": 5, "prediction": {"model_version": "new"}}
-    assert pre_labelled_by(task, [both]) == "old"
-    assert pre_labelled_by(task, [{"parent_prediction": 6, "prediction": {"model_version": "new"}}]) == "new"
-    assert pre_labelled_by(task, [{"prediction": {}}]) is None
+    assert pre_labelled_by(task, [{"id": 1, "parent_prediction": 5}], {1: "new"}) == "old"
+    assert pre_labelled_by(task, [{"id": 1, "parent_prediction": 6}], {1: "new"}) == "new"
+    assert pre_labelled_by(task, [{"id": 2}], {1: "new"}) is None
 
 
 @pytest.mark.parametrize("kind", list(Format))

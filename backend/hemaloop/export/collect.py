@@ -58,17 +58,20 @@ def collect(
     project: str,
     settings: Settings,
     progress: Progress,
+    shown: Mapping[int, str],
     faults: list[str],
 ) -> Iterator[Exported]:
     """Each task with an annotation that is truth, one at a time: images and masks of a large project fit no memory.
 
-    field: of a task's data that holds the image. control: whose truth is wanted. faults: takes what was left out.
+    field: of a task's data that holds the image. control: whose truth is wanted. shown: of each annotation by its
+    number, the version of the prediction that was shown when it was submitted. faults: takes what was left out.
     """
     labelled = [(task, truth) for task in tasks if (truth := select(task))]
     stems: set[str] = set()
     for done, (task, truth) in enumerate(labelled, 1):
         try:
-            yield _exported(task, truth, field, control, images, project, settings, stems, faults)
+            version = pre_labelled_by(task, truth, shown)
+            yield _exported(task, truth, field, control, images, project, settings, stems, version, faults)
         except (ImageError, AnnotationError) as error:
             faults.append(f"task {task['id']} is left out: {error}")
         progress.report(done, len(labelled), "images")
@@ -83,6 +86,7 @@ def _exported(
     project: str,
     settings: Settings,
     stems: set[str],
+    version: str | None,
     faults: list[str],
 ) -> Exported:
     data = task.get("data") or {}
@@ -102,24 +106,22 @@ def _exported(
         height=image.height,
         split=split_of(image.key, group, gate=settings.gate_fraction, tune=settings.tune_fraction),
         group=group,
-        pre_labelled_by=pre_labelled_by(task, annotations),
+        pre_labelled_by=version,
         annotators=tuple(annotator(one) for one in annotations),
         truth=truth,
     )
 
 
-def pre_labelled_by(task: Mapping[str, Any], annotations: Iterable[Mapping[str, Any]]) -> str | None:
+def pre_labelled_by(
+    task: Mapping[str, Any], annotations: Iterable[Mapping[str, Any]], shown: Mapping[int, str]
+) -> str | None:
     """Version of the prediction that the newest annotation was begun with, or that was shown when it was submitted.
 
-    Label Studio keeps a copy of the latter in the annotation, which stays when the prediction itself was superseded.
+    Label Studio keeps a copy of the latter, which stays when the prediction itself was superseded.
     """
     versions = {one.get("id"): one.get("model_version") for one in task.get("predictions") or () if _is_object(one)}
     for annotation in annotations:
-        shown = annotation.get("prediction")
-        for version in (
-            versions.get(annotation.get("parent_prediction")),
-            shown.get("model_version") if isinstance(shown, Mapping) else None,
-        ):
+        for version in (versions.get(annotation.get("parent_prediction")), shown.get(int(annotation.get("id") or 0))):
             if version:
                 return str(version)
     return None

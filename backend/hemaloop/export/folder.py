@@ -8,19 +8,19 @@ import shutil
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from hemaloop.client import LabelStudio
+from hemaloop.client import Json, LabelStudio
 from hemaloop.config import Settings
 from hemaloop.errors import DatasetError
 from hemaloop.export import coco, label_studio
 from hemaloop.export.coco import Coco
 from hemaloop.export.collect import Exported, collect
-from hemaloop.export.label_studio import LabelStudioExport, fetch
+from hemaloop.export.label_studio import LabelStudioExport, fetch, versions_shown
 from hemaloop.export.voc import Voc
 from hemaloop.images import ImageLoader
 from hemaloop.labelconfig import Control, LabelConfig, parse_label_config
@@ -86,14 +86,13 @@ def export(settings: Settings, studio: LabelStudio, images: ImageLoader, order: 
     partial = order.folder.resolve().with_name(f".{order.folder.resolve().name}.{uuid.uuid4().hex}")
     try:
         partial.mkdir(parents=True)
-        writer = _writer(partial, studio, order, control, info.title)
+        entries = fetch(studio, order.project)
+        writer = _writer(partial, entries, order, control, info.title)
         faults: list[str] = []
         tasks = studio.tasks(order.project, only="annotated")
-        rows = list(
-            _written(
-                partial, writer, collect(tasks, field, control, images, info.key, settings, progress, faults), order
-            )
-        )
+        shown = versions_shown(entries)
+        found = collect(tasks, field, control, images, info.key, settings, progress, shown, faults)
+        rows = list(_written(partial, writer, found, order))
         if not rows:
             why = "; ".join(faults[:3]) or "no annotation was submitted"
             raise DatasetError(f"project {order.project}: nothing to export: {why}")
@@ -149,9 +148,9 @@ def _control(config: LabelConfig, order: Order) -> Control | None:
     return control
 
 
-def _writer(folder: Path, studio: LabelStudio, order: Order, control: Control | None, title: str) -> _Writer:
+def _writer(folder: Path, entries: Sequence[Json], order: Order, control: Control | None, title: str) -> _Writer:
     if control is None:
-        return LabelStudioExport(folder, fetch(studio, order.project))
+        return LabelStudioExport(folder, entries)
     if order.kind is Format.COCO:
         return Coco(folder, control.model_labels)
     return Voc(folder, control.model_labels, title, masked=control.kind == "brushlabels")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,19 @@ def fetch(studio: LabelStudio, project_id: int) -> list[Json]:
     """The export of the annotated tasks."""
     found = studio.request("GET", f"/api/projects/{project_id}/export", params={"exportType": "JSON"}, timeout=SLOW)
     return list(found)
+
+
+def versions_shown(entries: Iterable[Json]) -> dict[int, str]:
+    """By an annotation's number, the version of the prediction that was shown when it was submitted.
+
+    Only an export holds these copies; lists of tasks leave them out.
+    """
+    found = {}
+    for annotation in (one for entry in entries for one in entry.get("annotations") or ()):
+        shown = annotation.get("prediction")
+        if isinstance(shown, dict) and shown.get("model_version"):
+            found[int(annotation["id"])] = str(shown["model_version"])
+    return found
 
 
 class LabelStudioExport:
