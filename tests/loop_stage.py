@@ -245,7 +245,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def page(self, query: dict[str, str]) -> list[dict[str, Any]]:
         asked = json.loads(query["query"])
-        found = [self.shown(task) for _, task in sorted(self.studio.tasks.items())]
+        predicted: dict[int, list[dict[str, Any]]] = {}
+        for one in self.studio.predictions:
+            predicted.setdefault(one["task"], []).append(one)
+        found = [self.shown(task, predicted.get(number, [])) for number, task in sorted(self.studio.tasks.items())]
         for one in asked["filters"]["items"]:
             name, value = one["filter"].removeprefix("filter:tasks:"), one["value"]
             if one["operator"] == "greater":
@@ -256,8 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
             found.sort(key=lambda task: task["predictions_score"])
         return found[: int(query["page_size"])]
 
-    def shown(self, task: dict[str, Any]) -> dict[str, Any]:
-        mine = [one for one in self.studio.predictions if one["task"] == task["id"]]
+    def shown(self, task: dict[str, Any], mine: list[dict[str, Any]]) -> dict[str, Any]:
         scores = [one["score"] for one in mine if one["model_version"] == self.studio.model_version]
         return {
             **task,

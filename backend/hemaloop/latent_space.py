@@ -94,7 +94,7 @@ def look(model: str, images: Path, out: Path, *, method: str, device: str) -> Sp
     out.mkdir(parents=True, exist_ok=True)
     _write(space, files, scored, plugin.labels, out)
     picture(space, *_examples(plugin, files, space)).savefig(out / "latent.png", dpi=120)
-    Console().print(f"vectors and picture: {out}", markup=False, highlight=False)
+    Console().print(f"vectors and picture: {out}", markup=False, highlight=False, soft_wrap=True)
     return space
 
 

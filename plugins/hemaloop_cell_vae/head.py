@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,6 +91,29 @@ def fit_head(
     The epoch of the smallest loss on `tune` is kept, and probabilities are calibrated there; without `tune`, the last
     epoch is, uncalibrated. Raises `DatasetError`, `TrainingDiverged`, `Cancelled`.
     """
+    with one_thread():
+        return _fitted(train, tune, labels, options, seed, progress)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Layers this small are slower on two threads, and very much so where the cores have other things to do."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fitted(
+    train: tuple[Latents, Classes],
+    tune: tuple[Latents, Classes],
+    labels: Sequence[str],
+    options: CellVAEOptions,
+    seed: int,
+    progress: Progress,
+) -> tuple[Head, tuple[Mapping[str, float], ...]]:
     latents, classes = torch.from_numpy(train[0].astype(np.float32)), torch.from_numpy(train[1])
     weights = _class_weights(train[1], len(labels), options)
     with torch.random.fork_rng(devices=[]):
