@@ -31,9 +31,11 @@ class Options(PluginOptions):
     """Of the network and its training."""
 
     epochs: int = option(40, "passes over the images", unit="epochs", ge=1)
+    channels: int = option(256, "of the feature pyramid and the head", multiple_of=32, ge=32, source=SOURCE)
+    convolutions: int = option(4, "of each branch of the head", ge=1, source=SOURCE)
     image_size: int = option(480, "shorter side in use", unit="px", ge=32, source=SOURCE)
     learning_rate: float = option(1e-3, "of AdamW", gt=0)
-    threshold: float = option(0.3, "score from which a box is shown", ge=0, le=1)
+    threshold: float = option(0.5, "score from which a box is shown", ge=0, le=1)
 
 
 class FCOS(Plugin):
@@ -41,11 +43,11 @@ class FCOS(Plugin):
 
     family = "fcos"
     version = "1"
-    description = "torchvision's FCOS with a ResNet-18"
+    description = "torchvision's FCOS on the first half of a ResNet-18"
     produces = Detections
     Options = Options
-    quick_options = {"epochs": 2, "image_size": 64}
-    overfit_options = {"epochs": 60, "image_size": 128}
+    quick_options = {"epochs": 2, "image_size": 64, "channels": 64, "convolutions": 2}
+    overfit_options = {"epochs": 60, "image_size": 128, "learning_rate": 3e-3}
     _network: Any = None
 
     @property
@@ -54,21 +56,19 @@ class FCOS(Plugin):
 
     def _build(self) -> Any:
         import torch
-        from torchvision.models import detection
+        from torchvision.models import resnet18
+        from torchvision.models.detection import fcos
         from torchvision.models.detection.anchor_utils import AnchorGenerator
-        from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+        from torchvision.models.detection.backbone_utils import BackboneWithFPN
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            backbone = resnet_fpn_backbone(
-                backbone_name="resnet18", weights=None, trainable_layers=5, returned_layers=[1, 2, 3],
-                norm_layer=lambda channels: torch.nn.GroupNorm(8, channels),
-            )  # fmt: skip
-            size = self.options.image_size
-            anchors = AnchorGenerator(((8,), (16,), (32,), (64,)), ((1.0,),) * 4)
-            return detection.FCOS(
-                backbone, len(self.labels), size, 4 * size, anchor_generator=anchors, score_thresh=0.05
-            )
+            trunk = resnet18(norm_layer=lambda channels: torch.nn.GroupNorm(8, channels))
+            backbone = BackboneWithFPN(trunk, {"layer1": "4", "layer2": "8"}, [64, 128], self.options.channels)
+            size, classes = self.options.image_size, len(self.labels)
+            anchors = AnchorGenerator(((8,), (16,), (32,)), ((1.0,),) * 3)
+            head = fcos.FCOSHead(backbone.out_channels, 1, classes, self.options.convolutions)
+            return fcos.FCOS(backbone, classes, size, 4 * size, anchor_generator=anchors, head=head, nms_thresh=0.5)
 
     def predict(self, images: Sequence[Image]) -> list[Prediction]:
         import torch
@@ -103,19 +103,23 @@ class FCOS(Plugin):
             raise DatasetError("fcos: found no example, expected one or more")
         network = self._build().train()
         optimizer = torch.optim.AdamW(network.parameters(), self.options.learning_rate)
+        rate, steps = self.options.learning_rate, self.options.epochs * len(train)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps)
         for epoch in range(self.options.epochs):
-            images = [self._tensor(example.image) for example in train]
-            boxes = [torch.from_numpy(example.truth.boxes.copy()) for example in train]
-            labels = [torch.from_numpy(example.truth.labels.copy()) for example in train]
-            truths = [{"boxes": one, "labels": known} for one, known in zip(boxes, labels, strict=True)]
-            with torch.random.fork_rng(devices=[]):  # torchvision draws the size of each picture from the global state
-                loss = sum(network(images, truths).values())
-            if not torch.isfinite(loss):
-                raise TrainingDiverged(f"fcos: the loss of epoch {epoch} is {float(loss)}; lower learning_rate")
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            epochs.append({"loss": loss.item()})
+            total = 0.0
+            for example in train:
+                truth = {"boxes": torch.from_numpy(example.truth.boxes.copy())}
+                truth["labels"] = torch.from_numpy(example.truth.labels.copy())
+                with torch.random.fork_rng(devices=[]):  # torchvision draws a picture's size from the global state
+                    loss = sum(network([self._tensor(example.image)], [truth]).values())
+                if not torch.isfinite(loss):
+                    raise TrainingDiverged(f"fcos: the loss of epoch {epoch} is {float(loss)}; lower learning_rate")
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                total += loss.item()
+            epochs.append({"loss": total / len(train)})
             progress.report(epoch + 1, self.options.epochs, "epochs", epochs[-1])
         self._network = network.eval()
         return FitReport(tuple(epochs), {}, (), time.perf_counter() - began)
