@@ -111,13 +111,15 @@ class Control:
 class LabelConfig:
     """A labelling config: the XML, its control tags in order, its object tags with their data fields.
 
-    fingerprint: hash of all that a model depends on; colours, hotkeys and layout leave it as it is.
+    fingerprint: hash of all that a model depends on; colours, hotkeys and layout leave it as it is. smart: some control
+    has smart="true", so annotators can ask the model about a place.
     """
 
     xml: str
     controls: tuple[Control, ...]
     objects: Mapping[str, str]
     fingerprint: str
+    smart: bool = False
 
     @property
     def bound(self) -> tuple[Control, ...]:
@@ -172,7 +174,8 @@ def _read(xml: str) -> LabelConfig:
     if faults:
         raise LabelConfigError("labelling config:\n" + "\n".join(f"  {fault}" for fault in faults))
     fields = {name: _field(tag) for name, tag in objects.items()}
-    return LabelConfig(xml, controls, fields, _fingerprint(controls))
+    smart = any(tag.attrib.get("smart") == "true" for tag in tags)
+    return LabelConfig(xml, controls, fields, _fingerprint(controls), smart)
 
 
 def _parse(xml: str) -> Element:

@@ -134,6 +134,19 @@ class Example:
     ignore: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """What an annotator drew on an image to ask for what is there.
+
+    boxes: float32 (K, 4) px: all that lies in one of them is asked for. points: float32 (P, 2), x and y in px.
+    positive: bool (P,), a positive point asks for the cell under it, a negative one takes that cell out of the answer.
+    """
+
+    boxes: NDArray[np.float32]
+    points: NDArray[np.float32]
+    positive: NDArray[np.bool_]
+
+
 class Progress(Protocol):
     """Where a family tells how far it is, and hears that it should stop."""
 
@@ -292,6 +305,26 @@ class Plugin(ABC):
         None where a family's predictions have no cells but boxes, or none at all.
         """
         return None
+
+    def prepare(self, image: Image) -> Any:
+        """All that `prompt` needs to know of an image, so that each question about it is answered in milliseconds.
+
+        Whoever asks keeps it for a while, in memory, and never looks inside. Here: what `predict_unfiltered` gives.
+        """
+        return self.predict_unfiltered([image])[0]
+
+    def prompt(self, prepared: Any, prompt: Prompt) -> Prediction:
+        """What lies in the boxes and under the points that an annotator drew, and nothing else.
+
+        Detections have their centre in a drawn box or hold a positive point, a class map is 0 outside of the drawn
+        boxes and of what positive points touch; nothing lies under a negative point. Here: what is `visible` there and,
+        where nothing is, the best of what is not (see `hemaloop.prompts`). `prepared` is left untouched. Thread-safe.
+
+        Raises `PluginError` from families whose predictions are about the image as a whole.
+        """
+        from hemaloop.prompts import chosen
+
+        return chosen(self.visible(prepared), prepared, prompt)
 
     @abstractmethod
     def score(self, images: Sequence[Image]) -> list[Scored]:

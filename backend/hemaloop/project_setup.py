@@ -141,7 +141,7 @@ def _connect(studio: LabelStudio, settings: Settings, info: ProjectInfo, version
         "auth_method": "BASIC_AUTH",
         "basic_auth_user": settings.username,
         "basic_auth_pass": settings.password.get_secret_value(),
-        "is_interactive": False,
+        "is_interactive": parse_label_config(info.label_config).smart,
     }
     try:
         _explained(studio, settings, "POST", "/api/ml/", body)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hemaloop import regions, results
+from hemaloop import asking, regions, results
 from hemaloop.config import Settings
 from hemaloop.errors import HemaloopError, ImageError, InferenceError
 from hemaloop.images import ImageLoader, LoadedImage
@@ -98,6 +98,7 @@ class Scorer:
         self.images = ImageLoader(settings, auth or label_studio_auth(settings))
         self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch")
         self._models = _Models(settings.models_in_memory)
+        self._seen = asking.Seen()
 
     def warm(self, project: str, label_config: LabelConfig, live: LiveModel) -> None:
         """Load the models that `score` will need. Raises `InferenceError` where one cannot be loaded."""
@@ -134,6 +135,51 @@ class Scorer:
             uri = work.task.data.get(control.data_key)
             if isinstance(uri, str) and uri in known:
                 work.vectors = {uri: known[uri]}
+
+    def prompt(
+        self,
+        project: str,
+        label_config: LabelConfig,
+        live: LiveModel,
+        task: TaskRef,
+        drawn: Sequence[Mapping[str, Any]],
+    ) -> TaskScore:
+        """What is where an annotator drew these regions of Label Studio, as regions that are valid for the config."""
+        work = _Work(task)
+        for control, part in _servable(label_config, live):
+            question = asking.asked(label_config, control, drawn)
+            if question and not work.error:
+                self._ask(project, label_config, control, part, work, question)
+        if work.error is None:
+            prediction = asking.entry(work.answers, live.version, drawn)
+            faults = results.validate(prediction, label_config)
+            if not faults:
+                return TaskScore(task.id, live.version, prediction["result"], prediction["score"], seconds=work.seconds)
+            work.error = f"answer about {_name(task)} is not valid for its labelling config: {faults[0]}"
+        return TaskScore(task.id, live.version, error=work.error, seconds=work.seconds)
+
+    def _ask(
+        self,
+        project: str,
+        label_config: LabelConfig,
+        control: Control,
+        part: Part,
+        work: _Work,
+        drawn: Sequence[Mapping[str, Any]],
+    ) -> None:
+        plugin = self._models.get(project, label_config, control, part, self._device)
+        self._fetch(project, control, [work])
+        if work.error:
+            return
+        began = time.perf_counter()
+        try:
+            image = work.images[image_address(work.task, control)]
+            said = asking.answer(plugin, control, part, image, self._seen, drawn)
+        except Exception as error:  # noqa: BLE001 - foreign code, and the annotator goes on without an answer
+            work.error = f"model {plugin.family} failed on what was drawn: {type(error).__name__}: {error}"
+            return
+        work.answers += [said] if said is not None else []
+        work.seconds["model"] += time.perf_counter() - began
 
     def _fetch(self, project: str, control: Control, works: Sequence[_Work]) -> None:
         """The image of each task for this control; an address that another control fetched is not fetched again."""

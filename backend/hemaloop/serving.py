@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from hemaloop.config import Settings
 from hemaloop.errors import InferenceError
@@ -78,10 +78,19 @@ class Inference:
         self.close()
 
     def predict(
-        self, project: str, label_config: LabelConfig, live: LiveModel, tasks: Sequence[TaskRequest], seconds: float
+        self,
+        project: str,
+        label_config: LabelConfig,
+        live: LiveModel,
+        tasks: Sequence[TaskRequest],
+        seconds: float,
+        drawn: Sequence[Mapping[str, Any]] | None = None,
     ) -> list[TaskAnswer | None]:
-        """One answer a task, in order; None for those that are not done within `seconds`."""
-        request = Request(project, label_config, live, tasks, time.monotonic() + seconds)
+        """One answer a task, in order; None for those that are not done within `seconds`.
+
+        drawn: regions that an annotator drew on a single task, to be answered in place of a prediction.
+        """
+        request = Request(project, label_config, live, tasks, time.monotonic() + seconds, drawn)
         self._schedule.add(request)
         request.finished.wait(seconds)
         self._schedule.drop(request)

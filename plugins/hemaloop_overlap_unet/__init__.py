@@ -22,12 +22,14 @@ from hemaloop.plugin import (
     Prediction,
     Preset,
     Progress,
+    Prompt,
     Scored,
 )
 from hemaloop_overlap_unet.meaning import Meaning, meaning_of
 from hemaloop_overlap_unet.options import VERSION, OverlapUNetOptions
 
 if TYPE_CHECKING:
+    from hemaloop_overlap_unet.cells import Cells
     from hemaloop_overlap_unet.model import Model
 
 __all__ = ["OverlapUNet", "OverlapUNetOptions"]
@@ -113,6 +115,14 @@ class OverlapUNet(NetworkPlugin["Model", OverlapUNetOptions]):
         if not isinstance(prediction, ClassMap):
             raise PluginError(f"overlap_unet: found {type(prediction).__name__}, expected ClassMap")
         return find_cells(self._meaning.classes(prediction.labels)).found()
+
+    def prepare(self, image: Image) -> Cells:
+        """The map of an image and its cells."""
+        return self._fitted_model().prepare(image)
+
+    def prompt(self, prepared: Any, prompt: Prompt) -> Prediction:
+        """Masks of the cells that mostly lie in a drawn box, cut to it, and of those under positive points."""
+        return self._fitted_model().prompt(prepared, prompt)
 
     def _fit(self, train: Sequence[Example], tune: Sequence[Example], progress: Progress) -> tuple[Model, FitReport]:
         """Train a new network on artificial overlaps of the free-standing cells, and on the overlaps marked."""

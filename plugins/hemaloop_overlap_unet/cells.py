@@ -55,6 +55,11 @@ class Cell:
         return int(self.mask.sum())
 
     @property
+    def window(self) -> tuple[slice, slice]:
+        """Its rows and columns of the image."""
+        return slice(self.top, self.top + self.mask.shape[0]), slice(self.left, self.left + self.mask.shape[1])
+
+    @property
     def diameter(self) -> float:
         """px, of a disc of the same area."""
         return float(np.sqrt(self.area * 4 / np.pi))
@@ -87,6 +92,26 @@ class Cells:
 
     def __len__(self) -> int:
         return len(self.cells)
+
+    def at(self, row: int, column: int) -> Cell | None:
+        """The cell at a px of the image, of several the one whose centre is nearest; None on the background.
+
+        What is too small to be counted, at the frame, is all that hangs together there.
+        """
+        if not self.classes[row, column]:
+            return None
+        here = []
+        for cell in self.cells:
+            y, x = row - cell.top, column - cell.left
+            if 0 <= y < cell.mask.shape[0] and 0 <= x < cell.mask.shape[1] and cell.mask[y, x]:
+                centre = np.mean(np.nonzero(cell.mask), axis=1)
+                here.append((float(np.hypot(*(centre - (y, x)))), cell))
+        if here:
+            return min(here, key=lambda one: one[0])[1]
+        parts, _ = ndimage.label(self.classes > 0, _EIGHT)
+        window = ndimage.find_objects(parts)[parts[row, column] - 1]
+        mask = (parts == parts[row, column])[window]
+        return _placed(mask, (self.classes[window] == 2) & mask, window, self.classes.shape)
 
     @property
     def overlap_fraction(self) -> float:

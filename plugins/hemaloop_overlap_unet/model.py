@@ -12,7 +12,8 @@ from torch import nn
 from hemaloop.errors import PluginError
 from hemaloop.networks.arithmetic import arithmetic_for
 from hemaloop.networks.pictures import checked_image, checked_images
-from hemaloop.plugin import ClassMap, Image, Scored
+from hemaloop.plugin import ClassMap, Image, Prompt, Scored
+from hemaloop.prompts import INSIDE, inside_of, pixels_of
 from hemaloop_overlap_unet import artifact
 from hemaloop_overlap_unet.artifact import Description
 from hemaloop_overlap_unet.cells import Cells, find_cells, tidied
@@ -69,6 +70,32 @@ class Model:
     def cells(self, classes: ClassMap) -> Cells:
         """The individual cells of a map of this project."""
         return find_cells(self._meaning.classes(classes.labels))
+
+    def prepare(self, image: Image) -> Cells:
+        """The map of an image and its cells, for prompts."""
+        return find_cells(self._classes(checked_image(image, 0))[0])
+
+    def prompt(self, cells: Cells, prompt: Prompt) -> ClassMap:
+        """The cells that mostly lie in a drawn box, cut to it, and those under positive points, whole.
+
+        Where two lie on one another, a point takes the one whose centre is nearer; on what is too small for a cell, all
+        that hangs together.
+        """
+        shape = cells.classes.shape
+        inside = inside_of(prompt.boxes, shape)
+        boxed = [cell for cell in cells.cells if cell.area * INSIDE <= (cell.mask & inside[cell.window]).sum()]
+        wanted, removed = (
+            [found for pixel in pixels_of(prompt.points[prompt.positive == sign], shape) if (found := cells.at(*pixel))]
+            for sign in (True, False)
+        )
+        kept = np.zeros(shape, bool)
+        for cell in boxed:
+            kept[cell.window] |= cell.mask & inside[cell.window]
+        for cell in wanted:
+            kept[cell.window] |= cell.mask
+        for cell in removed:
+            kept[cell.window] &= ~cell.mask
+        return ClassMap(self._meaning.values(np.where(kept, cells.classes, 0).astype(np.uint8)))
 
     def score(self, image: Image, index: int = 0) -> Scored:
         """The map, its measurements, and how much the image is worth labelling."""

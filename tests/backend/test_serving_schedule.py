@@ -192,3 +192,44 @@ def test_a_question_and_its_reply_survive_the_wire(tmp_path: Path) -> None:
         assert receive_question(there) == question
         send_reply(there, reply)
         assert receive_reply(here) == reply
+
+
+def drawn(number: int) -> Request:
+    """What an annotator drew on a task."""
+    tasks = [TaskRequest(data={}, id=number)]
+    live = LiveModel("v", {})
+    return Request("1.1", parse_label_config(stub_plugin.config()), live, tasks, time.monotonic() + 60, [{"id": "a"}])
+
+
+def test_what_is_drawn_on_a_task_goes_to_the_child_that_knows_its_image() -> None:
+    asked = [drawn(number).child(2) for number in range(50)]
+    assert asked == [drawn(number).child(2) for number in range(50)]
+    assert set(asked) == {0, 1}
+
+
+def test_a_question_comes_after_an_opened_task_and_before_a_bulk_request() -> None:
+    schedule = Schedule(children=1)
+    for waiting in (bulk := request(100), question := drawn(1), small := request(1)):
+        schedule.add(waiting)
+    taken = []
+    for _ in range(3):
+        piece = schedule.take(0)
+        assert piece is not None
+        taken.append(piece.request)
+        answer(schedule, piece)
+    assert taken == [small, question, bulk]
+
+
+def test_questions_leave_a_child_for_who_opens_a_task() -> None:
+    schedule = Schedule(children=2)
+    numbers = {drawn(number).child(2): number for number in range(50)}
+    for child in (0, 1):
+        schedule.add(drawn(numbers[child]))
+    schedule.add(request(100))
+    first = schedule.take(0)
+    assert first is not None
+    assert first.request.drawn is not None
+    schedule.add(small := request(1))
+    second = schedule.take(1)
+    assert second is not None
+    assert second.request is small

@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 
+from conformance import breakers_of_asking as asking
 from conformance import breakers_of_form as form
 from conformance import breakers_of_learning as learning
 from conformance import breakers_of_representation as parts
@@ -48,6 +49,9 @@ BREAKERS: dict[str, tuple[type[Plugin], ...]] = {
     "check_predicting_leaves_random_state": (form.Gambler,),
     "check_predict_is_thread_safe": (form.Crosstalk,),
     "check_explanations_lie_on_the_image": (form.Glaring,),
+    "check_answers_lie_in_what_was_drawn": (asking.Rambling,),
+    "check_points_ask_and_take_away": (asking.Stubborn,),
+    "check_questions_repeat": (asking.Tiring,),
     "check_label_studio_gives_it_back": (form.ReasonAsBytes,),
     "check_fitting_leaves_random_state": (learning.Seeder,),
     "check_examples_are_untouched": (learning.Augmenter,),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page
 
+import stub_plugin
 from browsing import keep_screenshot, open_next_task
 from hemaloop.demo.stack import Stack
 from running import Project, wait_for
@@ -58,3 +59,15 @@ def test_submits_in_the_browser_lead_to_a_better_model_and_its_order(
 
 def _annotated(made: Project) -> int:
     return sum(1 for _ in made.studio.tasks(made.id, only="annotated", with_annotations=False))
+
+
+def test_a_rectangle_drawn_with_the_model_gives_the_boxes_inside(
+    page: Page, stack: Stack, project: Callable[..., Project]
+) -> None:
+    xml = stub_plugin.config().replace("<RectangleLabels ", '<RectangleLabels smart="true" ', 1)
+    made = Project.create(stack, 3, seed=0, xml=xml.replace("model_preset", 'model_train="off" model_preset'))
+    made.connect()
+    open_next_task(page, stack, made)
+    page.get_by_text("Auto-Annotation").click()
+    page.wait_for_timeout(1500)
+    keep_screenshot(page, "a_question_before")

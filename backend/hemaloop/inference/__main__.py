@@ -65,7 +65,10 @@ def answer(scorer: Scorer, question: Question) -> Reply:
             scorer.warm(question.project, config, question.live)
             return Reply()
         tasks = [TaskRef(number, data) for number, data in question.tasks]
-        scores = scorer.score(question.project, config, question.live, tasks)
+        if question.drawn is None:
+            scores = scorer.score(question.project, config, question.live, tasks)
+        else:
+            scores = [scorer.prompt(question.project, config, question.live, task, question.drawn) for task in tasks]
         return Reply(tuple(_answer(score) for score in scores), cache=scorer.images.taken())
     except HemaloopError as error:
         return Reply(fault=str(error))

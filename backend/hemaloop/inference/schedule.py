@@ -3,15 +3,22 @@
 Small requests, an annotator who opens a task, come first. A bulk request is cut into pieces of a fraction of a second,
 and several bulk requests take turns. It never keeps every child busy for long: the last free one takes a piece of it
 only where a task of that project is known to be quick.
+
+A question that an annotator draws goes to the child that answered the last one about that image, which still knows the
+image. It comes after tasks that are opened and before bulk requests, and with several children one is kept for whoever
+opens a task.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from hemaloop.inference.wire import Question, Reply, TaskAnswer
 from hemaloop.labelconfig import LabelConfig
@@ -28,13 +35,17 @@ ATTEMPTS = 2
 
 @dataclass(eq=False)
 class Request:
-    """Tasks that one caller waits for. deadline: monotonic seconds. answers: None where a task was not done in time."""
+    """Tasks that one caller waits for. deadline: monotonic seconds. answers: None where a task was not done in time.
+
+    drawn: regions that an annotator drew on the one task; None for predictions.
+    """
 
     project: str
     label_config: LabelConfig
     live: LiveModel
     tasks: Sequence[TaskRequest]
     deadline: float
+    drawn: Sequence[Mapping[str, Any]] | None = None
     answers: list[TaskAnswer | None] = field(init=False)
     waiting: deque[int] = field(init=False)
     again: deque[int] = field(default_factory=deque)
@@ -50,7 +61,13 @@ class Request:
     @property
     def bulk(self) -> bool:
         """Whether nobody sits in front of a screen waiting for it."""
-        return len(self.tasks) > SMALL
+        return self.drawn is None and len(self.tasks) > SMALL
+
+    def child(self, children: int) -> int:
+        """The child that answers what is drawn on this task's image."""
+        task = self.tasks[0]
+        text = json.dumps([self.project, task.id, None if task.id is not None else task.data], sort_keys=True)
+        return zlib.crc32(text.encode("utf-8", "surrogatepass")) % children
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +82,8 @@ class Piece:
     def question(self) -> Question:
         """As the child is asked."""
         tasks = [(self.request.tasks[i].id, self.request.tasks[i].data) for i in self.positions]
-        return Question(self.request.project, self.request.label_config.xml, self.request.live, tasks)
+        request = self.request
+        return Question(request.project, request.label_config.xml, request.live, tasks, request.drawn)
 
 
 class Schedule:
@@ -78,6 +96,8 @@ class Schedule:
         self._changed = threading.Condition()
         self._small: deque[Request] = deque()
         self._bulk: deque[Request] = deque()
+        self._prompts: deque[Request] = deque()
+        self._prompted: set[int] = set()
         self._to_load: list[deque[Request]] = [deque() for _ in range(children)]
         self._on_bulk: set[int] = set()
         self._working: set[int] = set()
@@ -90,15 +110,13 @@ class Schedule:
             if self._closed or not request.tasks:
                 request.finished.set()
                 return
-            (self._bulk if request.bulk else self._small).append(request)
+            self._queue(request).append(request)
             self._changed.notify_all()
 
     def drop(self, request: Request) -> None:
         """Nobody waits for it any more; pieces that are being worked on are let be."""
         with self._changed:
-            for waiting in (self._small, self._bulk):
-                if request in waiting:
-                    waiting.remove(request)
+            self._forget(request)
 
     def load(self, request: Request) -> None:
         """Let every child load the model of a request without tasks, when it has nothing more urgent to do."""
@@ -111,6 +129,7 @@ class Schedule:
         """Wait for what a child should do next; None when the schedule is closed."""
         with self._changed:
             self._on_bulk.discard(child)
+            self._prompted.discard(child)
             self._working.discard(child)
             self._changed.notify_all()
             while not self._closed:
@@ -150,7 +169,7 @@ class Schedule:
         """Let everybody go who waits."""
         with self._changed:
             self._closed = True
-            for request in (*self._small, *self._bulk):
+            for request in (*self._small, *self._prompts, *self._bulk):
                 request.finished.set()
             self._changed.notify_all()
 
@@ -159,6 +178,7 @@ class Schedule:
         with self._changed:
             return {
                 "small": sum(len(r.waiting) + len(r.again) for r in self._small),
+                "drawn": sum(len(r.waiting) + len(r.again) for r in self._prompts),
                 "bulk": sum(len(r.waiting) + len(r.again) for r in self._bulk),
             }
 
@@ -166,7 +186,7 @@ class Schedule:
     def busy(self) -> bool:
         """Whether somebody waits for a prediction."""
         with self._changed:
-            return bool(self._working or self._small or self._bulk)
+            return bool(self._working or self._small or self._prompts or self._bulk)
 
     # -- called with the lock held
 
@@ -174,8 +194,15 @@ class Schedule:
         for request in self._small:
             if positions := self._cut(request):
                 return self._piece(request, positions)
+        for request in self._prompts:
+            mine = request.child(self._children) == child
+            if mine and self._keeps_one(self._prompted) and (positions := self._cut(request)):
+                self._prompted.add(child)
+                return self._piece(request, positions)
         if self._to_load[child]:
             return self._piece(self._to_load[child].popleft(), ())
+        if self._prompts:
+            return None  # a bulk request would take the next child that a question waits for
         for _ in range(len(self._bulk)):
             request = self._bulk[0]
             self._bulk.rotate(-1)
@@ -186,8 +213,16 @@ class Schedule:
 
     def _has_room(self, request: Request) -> bool:
         """One child is kept for small requests, unless the piece is so quick that nobody notices."""
-        kept = 1 if self._children > 1 else 0
-        return len(self._on_bulk) < self._children - kept or self._pace.get(request.project, 1e9) <= QUICK_SECONDS
+        return self._keeps_one(self._on_bulk) or self._pace.get(request.project, 1e9) <= QUICK_SECONDS
+
+    def _keeps_one(self, taken: set[int]) -> bool:
+        """Whether a child is left for whoever opens a task when one more is taken; a single child does everything."""
+        return len(taken) < max(1, self._children - 1)
+
+    def _queue(self, request: Request) -> deque[Request]:
+        if request.drawn is not None:
+            return self._prompts
+        return self._bulk if request.bulk else self._small
 
     def _cut(self, request: Request) -> tuple[int, ...]:
         if request.again:
@@ -207,6 +242,6 @@ class Schedule:
             request.finished.set()
 
     def _forget(self, request: Request) -> None:
-        for waiting in (self._small, self._bulk):
-            if request in waiting:
-                waiting.remove(request)
+        waiting = self._queue(request)
+        if request in waiting:
+            waiting.remove(request)

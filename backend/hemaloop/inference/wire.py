@@ -23,12 +23,16 @@ Wire = Connection
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Predict these tasks with this model; only load it where there are no tasks. tasks: (number or None, data)."""
+    """Predict these tasks with this model; only load it where there are no tasks. tasks: (number or None, data).
+
+    drawn: regions that an annotator drew, to be answered in place of a prediction; None where nobody drew.
+    """
 
     project: str
     label_config: str
     live: LiveModel
     tasks: Sequence[tuple[int | None, Mapping[str, Any]]] = ()
+    drawn: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ def receive_question(wire: Wire) -> Question:
     found = json.loads(wire.recv_bytes())
     live = LiveModel(found["live"]["version"], {name: _part(part) for name, part in found["live"]["parts"].items()})
     tasks = [(number, data) for number, data in found["tasks"]]
-    return Question(found["project"], found["label_config"], live, tasks)
+    return Question(found["project"], found["label_config"], live, tasks, found["drawn"])
 
 
 def send_reply(wire: Wire, reply: Reply) -> None:

@@ -15,6 +15,7 @@ from hemaloop.testing import (
     learning,
     persistence,
     prediction,
+    prompting,
     representation,
     round_trip,
 )
@@ -29,6 +30,9 @@ def _laws(module: ModuleType) -> list[Law]:
 
 LAWS: tuple[Law, ...] = tuple(
     law
-    for module in (declaration, form, prediction, explanation, round_trip, learning, persistence, representation)
+    for module in (
+        *(declaration, form, prediction, explanation, prompting),
+        *(round_trip, learning, persistence, representation),
+    )
     for law in _laws(module)
 )

@@ -49,13 +49,24 @@ def answer(services: Services, request: PredictRequest) -> tuple[Sequence[bytes]
     if context is None and not any(part.directory for part in live.parts.values()):
         log.info("project %s: %s: nothing was trained yet", request.project, live.version)
         return [_NOTHING] * len(request.tasks), live
+    if context is not None:
+        return [_drawn(services, request, config, live, number) for number in range(len(request.tasks))], live
     began = time.perf_counter()
     answers = _ask(services, request, config, live)
     services.measures.predicted(config, time.perf_counter() - began, _outcomes(answers))
-    if context is not None:
-        return [interactive.inside(one, context.result, live.version) for one in answers], live
     _report(services, request, live, answers)
     return [_NOTHING if one is None or one.body is None else one.body for one in answers], live
+
+
+def _drawn(services: Services, request: PredictRequest, config: LabelConfig, live: LiveModel, number: int) -> bytes:
+    """What is where an annotator drew on a task; Label Studio sends one task a call."""
+    task, context = request.tasks[number], request.params.context
+    seconds = min(services.settings.predict_open_seconds, services.settings.predict_deadline_seconds)
+    drawn = [] if context is None else context.result
+    (found,) = services.inference.predict(request.project, config, live, [task], seconds, drawn)
+    if found is not None and found.error:
+        log.warning("project %s, task %s: no answer to what was drawn: %s", request.project, task.id, found.error)
+    return interactive.entry(found, live.version)
 
 
 def _ask(

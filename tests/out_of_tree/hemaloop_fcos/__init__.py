@@ -43,10 +43,10 @@ class FCOS(Plugin):
 
     family = "fcos"
     version = "1"
-    description = "torchvision's FCOS with a ResNet-18"
+    description = "torchvision's FCOS on the first half of a ResNet-18"
     produces = Detections
     Options = Options
-    quick_options = {"epochs": 2, "image_size": 64}
+    quick_options = {"epochs": 2, "image_size": 64, "channels": 64, "convolutions": 2}
     overfit_options = {"epochs": 70, "image_size": 96, "channels": 64, "convolutions": 2, "learning_rate": 3e-3}
     _network: Any = None
 
@@ -65,12 +65,10 @@ class FCOS(Plugin):
             torch.manual_seed(self.seed)
             trunk = resnet18(norm_layer=lambda channels: torch.nn.GroupNorm(8, channels))
             backbone = BackboneWithFPN(trunk, {"layer1": "4", "layer2": "8"}, [64, 128], self.options.channels)
-            size = self.options.image_size
+            size, classes = self.options.image_size, len(self.labels)
             anchors = AnchorGenerator(((8,), (16,), (32,)), ((1.0,),) * 3)
-            head = fcos.FCOSHead(backbone.out_channels, 1, len(self.labels), self.options.convolutions)
-            return fcos.FCOS(
-                backbone, len(self.labels), size, 4 * size, anchor_generator=anchors, head=head, nms_thresh=0.5
-            )
+            head = fcos.FCOSHead(backbone.out_channels, 1, classes, self.options.convolutions)
+            return fcos.FCOS(backbone, classes, size, 4 * size, anchor_generator=anchors, head=head, nms_thresh=0.5)
 
     def predict(self, images: Sequence[Image]) -> list[Prediction]:
         import torch
@@ -105,12 +103,13 @@ class FCOS(Plugin):
             raise DatasetError("fcos: found no example, expected one or more")
         network = self._build().train()
         optimizer = torch.optim.AdamW(network.parameters(), self.options.learning_rate)
-        steps = self.options.epochs * len(train)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.options.learning_rate, steps)
+        rate, steps = self.options.learning_rate, self.options.epochs * len(train)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps)
         for epoch in range(self.options.epochs):
             total = 0.0
             for example in train:
-                truth = {name: torch.from_numpy(getattr(example.truth, name).copy()) for name in ("boxes", "labels")}
+                truth = {"boxes": torch.from_numpy(example.truth.boxes.copy())}
+                truth["labels"] = torch.from_numpy(example.truth.labels.copy())
                 with torch.random.fork_rng(devices=[]):  # torchvision draws a picture's size from the global state
                     loss = sum(network([self._tensor(example.image)], [truth]).values())
                 if not torch.isfinite(loss):
