@@ -7,6 +7,7 @@ that trains.
 from __future__ import annotations
 
 import contextlib
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -35,6 +36,7 @@ DRAWN_SECONDS = 600
 SCORE_SECONDS = 3600
 """Longest time of one scoring or publishing job."""
 
+_JOB_ID = re.compile(r"[A-Za-z0-9_-]+")
 _TO_COME = frozenset({JobStatus.QUEUED, JobStatus.SCHEDULED, JobStatus.STARTED, JobStatus.DEFERRED})
 
 
@@ -340,6 +342,8 @@ class Queues:
     # -- inside
 
     def fetch(self, job_id: str) -> Job | None:
+        if not _JOB_ID.fullmatch(job_id):
+            return None  # rq gives no job such an id, and raises where it is asked for one
         try:
             return Job.fetch(job_id, connection=self.redis, serializer=JSONSerializer)
         except NoSuchJobError:

@@ -115,9 +115,10 @@ def test_a_job_that_is_over_is_not_running_and_is_forgotten(queues: Queues) -> N
     assert queues.running("8.1") == []
 
 
-def test_unknown_jobs_are_unknown(queues: Queues) -> None:
-    assert queues.job_status("nothing") == {"id": "nothing", "status": "unknown"}
-    assert not queues.cancel("nothing")
+@pytest.mark.parametrize("name", ["nothing", "7.1790000000", "a:b", "../x", ""])
+def test_unknown_jobs_are_unknown(queues: Queues, name: str) -> None:
+    assert queues.job_status(name) == {"id": name, "status": "unknown"}
+    assert not queues.cancel(name)
 
 
 def test_unfinished_tasks_are_split_into_jobs_of_ids(queues: Queues) -> None:
