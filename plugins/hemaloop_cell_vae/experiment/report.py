@@ -35,7 +35,7 @@ def results(out: Path, methods: Sequence[str], folds: int) -> list[dict[str, Any
                 "ssim": float(np.mean([one["ssim"] for one in found])),
                 "f1_best": float(np.mean(by_ssim[-1]["f1"])),
                 "f1_worst": float(np.mean(by_ssim[0]["f1"])),
-                "f1": float(np.mean([one["f1"] for one in found])),
+                "f1": float(np.mean([np.mean(one["f1"]) for one in found])),
                 "active_dimensions": float(np.mean([one["active_dimensions"] for one in found])),
                 "hours": float(np.sum([one["seconds"] for one in found])) / 3600,
             }
