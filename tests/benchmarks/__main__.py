@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-MODULES = ("overhead", "webhooks", "predicting", "push", "relevance", "pooling", "cells", "overlap")
+MODULES = ("overhead", "webhooks", "predicting", "prompting", "push", "relevance", "pooling", "cells", "overlap")
 REPORT = Path("reports/benchmarks.json")
 
 

@@ -71,4 +71,3 @@ def test_a_rectangle_drawn_with_the_model_gives_the_boxes_inside(
     page.get_by_text("Auto-Annotation").click()
     page.wait_for_timeout(1500)
     keep_screenshot(page, "a_question_before")
-    print(page.locator("body").inner_text()[:3000])
