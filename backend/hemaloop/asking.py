@@ -43,7 +43,12 @@ def asked(config: LabelConfig, control: Control, drawn: Sequence[Mapping[str, An
     if control.kind not in _DRAWN_ON or control.regions is not None:
         return []
     others = {one.name for one in config.bound} - {control.name}
-    return [region for region in drawn if region.get("from_name") not in others]
+    # Label Studio sends along the model's own regions of the label that was drawn with.
+    return [
+        region
+        for region in drawn
+        if region.get("from_name") not in others and not str(region.get("origin", "")).startswith("prediction")
+    ]
 
 
 def answer(

@@ -52,30 +52,42 @@ class Settings(BaseSettings):
         env_prefix="HEMALOOP_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True
     )
 
-    label_studio_url: str = Field("http://127.0.0.1:8080", validation_alias="LABEL_STUDIO_URL")
-    label_studio_api_key: SecretStr = Field(SecretStr(""), validation_alias="LABEL_STUDIO_API_KEY")
+    label_studio_url: str = Field(
+        "http://127.0.0.1:8080", validation_alias="LABEL_STUDIO_URL", description="where Label Studio is"
+    )
+    label_studio_api_key: SecretStr = Field(
+        SecretStr(""),
+        validation_alias="LABEL_STUDIO_API_KEY",
+        description="a personal access token or a legacy token of Label Studio",
+    )
     label_studio_public_url: str | None = Field(
         None, description="where people's browsers reach Label Studio, if not there"
     )
-    redis_url: SecretStr | None = Field(None, validation_alias="REDIS_URL")
+    redis_url: SecretStr | None = Field(
+        None, validation_alias="REDIS_URL", description="queues; an embedded Redis in data_dir if unset"
+    )
     redis_password: SecretStr | None = Field(
         None, validation_alias="REDIS_PASSWORD", description="of REDIS_URL, where it holds none"
     )
 
-    host: str = "127.0.0.1"
-    port: int = Field(9090, ge=1, le=65535)
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(9090, ge=1, le=65535, description="port to listen on")
     public_url: str | None = Field(None, description="where Label Studio reaches this backend, if not http://host:port")
-    username: str = Field("hemaloop", min_length=1)
-    password: SecretStr = Field(min_length=8)
-    webhook_secret: SecretStr = Field(min_length=16)
+    username: str = Field("hemaloop", min_length=1, description="that Label Studio gives for Basic auth")
+    password: SecretStr = Field(min_length=8, description="that Label Studio gives for Basic auth")
+    webhook_secret: SecretStr = Field(min_length=16, description="that webhooks carry")
     page_https: bool = Field(False, description="people reach the page /ui by https only, so its cookie needs it too")
-    max_request_bytes: int = Field(64 * 2**20, ge=2**16)
+    max_request_bytes: int = Field(64 * 2**20, ge=2**16, description="largest request")
 
-    data_dir: Path = Path(".hemaloop")
+    data_dir: Path = Field(
+        Path(".hemaloop"), description="everything that is kept, models apart where artifacts_url is set"
+    )
     artifacts_url: str | None = Field(None, description="fsspec address; data_dir/artifacts if unset")
-    device: Literal["cpu", "cuda", "auto"] = "auto"
-    inference_processes: int = Field(2, ge=1, le=64)
-    models_in_memory: int = Field(4, ge=1)
+    device: Literal["cpu", "cuda", "auto"] = Field(
+        "auto", description="that models run on; auto takes CUDA where it is"
+    )
+    inference_processes: int = Field(2, ge=1, le=64, description="processes that predict")
+    models_in_memory: int = Field(4, ge=1, description="models that each process keeps loaded, those used last")
     predict_deadline_seconds: float = Field(85.0, gt=0, le=95, description="Label Studio gives up after 100 s")
     predict_open_seconds: float = Field(20.0, gt=0, le=95, description="longest wait of whoever opens a task")
 
@@ -85,26 +97,32 @@ class Settings(BaseSettings):
     image_folders: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="local folders that images may be read from"
     )
-    image_max_bytes: int = Field(64 * 2**20, ge=1024)
-    image_max_pixels: int = Field(50_000_000, ge=1)
-    image_timeout_seconds: float = Field(20.0, gt=0)
-    image_cache_bytes: int = Field(2 * 2**30, ge=0)
+    image_max_bytes: int = Field(64 * 2**20, ge=1024, description="largest image file")
+    image_max_pixels: int = Field(50_000_000, ge=1, description="largest image")
+    image_timeout_seconds: float = Field(20.0, gt=0, description="longest wait for an image")
+    image_cache_bytes: int = Field(2 * 2**30, ge=0, description="disk space for fetched images")
 
-    train_min_new_annotations: int = Field(10, ge=1)
-    train_min_interval_seconds: float = Field(600.0, ge=0)
-    train_debounce_seconds: float = Field(30.0, ge=0)
-    train_max_attempts: int = Field(3, ge=1, le=10)
+    train_min_new_annotations: int = Field(10, ge=1, description="new annotations that make a training")
+    train_min_interval_seconds: float = Field(600.0, ge=0, description="least time between two trainings of a project")
+    train_debounce_seconds: float = Field(
+        30.0, ge=0, description="quiet time after an annotation before a training starts"
+    )
+    train_max_attempts: int = Field(3, ge=1, le=10, description="attempts of a training that fails")
     train_retry_seconds: float = Field(30.0, ge=0, description="from a failed training to the next attempt")
     train_threads: int = Field(0, ge=0, description="of a training while no annotator waits; 0 for every core")
-    train_niceness: int = Field(10, ge=0, le=19)
-    train_timeout_seconds: int = Field(24 * 3600, ge=60)
-    reconcile_interval_seconds: float = Field(300.0, gt=0)
-    gate_fraction: float = Field(0.2, gt=0, lt=0.9)
-    tune_fraction: float = Field(0.1, gt=0, lt=0.9)
-    gate_min_images: int = Field(5, ge=1)
-    score_shard_size: int = Field(200, ge=1)
+    train_niceness: int = Field(10, ge=0, le=19, description="of trainings, 19 the most polite")
+    train_timeout_seconds: int = Field(24 * 3600, ge=60, description="longest training")
+    reconcile_interval_seconds: float = Field(
+        300.0, gt=0, description="how often a worker looks in Label Studio for what no event told"
+    )
+    gate_fraction: float = Field(0.2, gt=0, lt=0.9, description="share of the images on which models are compared")
+    tune_fraction: float = Field(
+        0.1, gt=0, lt=0.9, description="share of the images on which thresholds and epochs are chosen"
+    )
+    gate_min_images: int = Field(5, ge=1, description="labelled gate images before a model is compared")
+    score_shard_size: int = Field(200, ge=1, description="tasks that one job scores")
     log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else JSON")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
 
     @classmethod
     def settings_customise_sources(

@@ -279,6 +279,13 @@ def test_an_interactive_call_gets_the_boxes_inside_what_was_drawn(app: flask.Fla
     assert [r["value"] for r in ask(app, "POST", "/predict", body).json["results"][0]["result"]] == [one]
 
 
+def test_regions_of_the_model_that_are_sent_along_ask_nothing(app: flask.Flask, folder: Path) -> None:
+    everywhere = {**drawn((0, 0, 100, 100)), "origin": "prediction"}
+    for region, expected in ((everywhere, 0), ({**everywhere, "origin": "manual"}, 4)):
+        body = predict_body(web_stage.tasks(folder, 1), stub_plugin.config(), {"result": [region]})
+        assert len(ask(app, "POST", "/predict", body).json["results"][0]["result"]) == expected
+
+
 @pytest.mark.parametrize(
     "region",
     [

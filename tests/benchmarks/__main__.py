@@ -18,6 +18,7 @@ MODULES = (
     "overhead",
     "webhooks",
     "predicting",
+    "prompting",
     "push",
     "creating",
     "relevance",

@@ -10,7 +10,7 @@ from playwright.sync_api import Page
 import stub_plugin
 from browsing import keep_screenshot, open_next_task
 from hemaloop.demo.stack import Stack
-from running import Project, wait_for
+from running import HEIGHT, WIDTH, Project, wait_for
 
 pytestmark = [pytest.mark.label_studio, pytest.mark.browser]
 
@@ -68,6 +68,27 @@ def test_a_rectangle_drawn_with_the_model_gives_the_boxes_inside(
     made = Project.create(stack, 3, seed=0, xml=xml.replace("model_preset", 'model_train="off" model_preset'))
     made.connect()
     open_next_task(page, stack, made)
+    wait_for(lambda: _labels_shown(page), "labels in the list of regions")
     page.get_by_text("Auto-Annotation").click()
-    page.wait_for_timeout(1500)
-    keep_screenshot(page, "a_question_before")
+    page.locator(".lsf-toolbar__smart").wait_for()
+    # The tool itself: its menu has more, which is shown while the mouse is over it.
+    page.locator(".lsf-toolbar__smart .lsf-tool__icon").first.click()
+    page.keyboard.press("1")
+    page.locator(".lsf-label_selected").wait_for()
+
+    shown = page.locator("canvas").first.bounding_box()
+    assert shown is not None
+    task = int(page.url.split("task=")[1].split("&")[0]) if "task=" in page.url else next(iter(made.cells))
+    x1, y1, x2, y2, _ = made.cells[task][1]
+    scale = shown["width"] / WIDTH
+    corners = [(shown["x"] + x * scale, shown["y"] + y * scale) for x, y in ((x1 - 8, y1 - 8), (x2 + 8, y2 + 8))]
+    with page.expect_response("**/interactive-annotating") as replied:
+        page.mouse.move(*corners[0])
+        page.mouse.down()
+        page.mouse.move(*corners[1], steps=8)
+        page.mouse.up()
+    (region,) = replied.value.json()["data"]["result"]
+    assert region["value"]["x"] == pytest.approx(100 * x1 / WIDTH, abs=0.5)
+    assert region["value"]["y"] == pytest.approx(100 * y1 / HEIGHT, abs=0.5)
+    page.get_by_text("1 suggestion").wait_for()
+    keep_screenshot(page, "a_question_and_its_answer")
