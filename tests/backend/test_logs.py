@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def test_no_log_of_a_running_system_holds_a_secret(tmp_path: Path, monkeypatch: 
             "HEMALOOP_GATE_MIN_IMAGES": "1",
             "HEMALOOP_LOG_FORMAT": "json",
             "HEMALOOP_TRAIN_DEBOUNCE_SECONDS": "0",
+            "HEMALOOP_TRAIN_NICENESS": "0",
         }
         with serving(tmp_path, **policy) as (address, _, served):
             worked = tmp_path / "worker.log"
@@ -123,10 +125,11 @@ def use(address: str, studio: loop_stage.Studio, folder: Path) -> None:
         data = {"name": "hemaloop", "password": password, "token": token}
         session.post(f"{address}/ui/sign-in", data=data, timeout=60)
     page = f"{address}/ui/projects/{loop_stage.PROJECT}"
-    web_stage.wait_until(lambda: "Most relevant next" in session.get(page, timeout=60).text)
+    web_stage.wait_until(lambda: time.sleep(0.3) or "Most relevant next" in session.get(page, timeout=60).text)
     trained = 'hemaloop_jobs_total{kind="train",outcome="finished"}'
 
     def told() -> str:
+        time.sleep(0.3)
         text = requests.get(f"{address}/metrics", auth=AUTH, timeout=60).text
         return text if trained in text else ""
 

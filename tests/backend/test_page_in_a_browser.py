@@ -16,6 +16,7 @@ from browsing import REPORTS, chromium
 from hemaloop.redis_server import EmbeddedRedis
 from loop_stage import PROJECT
 from page_stage import NAME, PASSWORD
+from web_stage import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -120,7 +121,8 @@ def keep(page: Page, name: str) -> None:
     """For people to look at."""
     REPORTS.mkdir(exist_ok=True)
     page.evaluate("for (const image of document.images) image.loading = 'eager'")
-    page.wait_for_function("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    loaded = "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
+    wait_until(lambda: page.evaluate(loaded), 30)  # the policy of the page keeps a waiting function out
     page.screenshot(path=REPORTS / f"{name}.png", full_page=True)
 
 

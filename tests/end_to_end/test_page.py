@@ -29,7 +29,7 @@ def test_the_page_shows_the_head_of_the_queue_and_leads_to_it(
     page.get_by_label("Password").fill(stack.settings.password.get_secret_value())
     page.get_by_role("button", name="Sign in").click()
     expect(page.locator("tr.live")).to_contain_text(version)
-    expect(page.get_by_role("heading", name=made.info.title)).to_be_visible()
+    expect(page.get_by_role("heading", name=made.info.title)).to_be_visible(timeout=120_000)
     wait_for(lambda: page.locator("ol.pictures img").count() == 5, "pictures of the images that wait")
     keep_screenshot(page, "the_page_of_a_project")
     shown = [name.split()[1] for name in page.locator("ol.pictures b").all_inner_texts()]
