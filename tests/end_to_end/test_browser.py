@@ -70,11 +70,9 @@ def test_a_rectangle_drawn_with_the_model_gives_the_boxes_inside(
     open_next_task(page, stack, made)
     wait_for(lambda: _labels_shown(page), "labels in the list of regions")
     page.get_by_text("Auto-Annotation").click()
-    page.locator(".lsf-toolbar__smart").wait_for()
-    # The tool itself: its menu has more, which is shown while the mouse is over it.
-    page.locator(".lsf-toolbar__smart .lsf-tool__icon").first.click()
+    page.locator(".lsf-tool_smart").first.click()
     page.keyboard.press("1")
-    page.locator(".lsf-label_selected").wait_for()
+    page.locator("[class*=label_selected]").first.wait_for()
 
     shown = page.locator("canvas").first.bounding_box()
     assert shown is not None
