@@ -23,6 +23,11 @@ from web_stage import PASSWORD, SECRET, TOKEN, predict_body, serving
 AUTH = ("hemaloop", PASSWORD)
 
 
+@pytest.fixture(autouse=True)
+def _no_secret_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_secrets", set())
+
+
 def record(message: str, *arguments: Any) -> logging.LogRecord:
     return logging.LogRecord("hemaloop.test", logging.INFO, __file__, 1, message, arguments, None)
 
@@ -43,10 +48,7 @@ def test_a_text_line_says_what_it_is_about() -> None:
 
 
 @pytest.mark.parametrize("form", [logs.Json, logs.Text])
-def test_a_known_secret_is_struck_out_also_from_a_foreign_exception(
-    form: type[logging.Formatter], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logs, "_secrets", set())
+def test_a_known_secret_is_struck_out_also_from_a_foreign_exception(form: type[logging.Formatter]) -> None:
     logs.hide("redis://:p/ss word@host:6379/0".replace("p/ss word", "p%2Fss-word"))
     logs.hide('he said "hello"')
     one = record("failed with %s", 'he said "hello"')
