@@ -124,6 +124,8 @@ def _backend(studio: LabelStudio, settings: Settings, info: ProjectInfo, version
         "url": settings.backend_url,
         "auth_method": "BASIC_AUTH",
         "basic_auth_user": settings.username,
+        # Somebody may want its answers although no tool of the config asks: that is left alone.
+        **({"is_interactive": True} if parse_label_config(info.label_config).smart else {}),
     }
     wrong = [name for name, value in right.items() if present.get(name) != value]
     if not wrong and present.get("readable_state") == "Connected":

@@ -62,13 +62,14 @@ def _lines(families: tuple[str, ...] | None) -> Iterator[str]:
 
 def _commands(command: Any, path: tuple[str, ...]) -> Iterator[str]:
     """A command, or each of a group; what typer gives, with or without a click of its own."""
-    inside = getattr(command, "commands", None)
-    if inside is not None:
-        for name, inner in inside.items():
+    context = command.make_context(path[-1], [], resilient_parsing=True)
+    if hasattr(command, "list_commands"):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
             if not inner.hidden:
                 yield from _commands(inner, (*path, name))
         return
-    usage = command.collect_usage_pieces(command.make_context(path[-1], [], resilient_parsing=True))
+    usage = command.collect_usage_pieces(context)
     yield f"### `{' '.join((*path, *filter(None, usage)))}`\n"
     yield _text(command.help) + "\n"
     rows = [row for parameter in command.params if (row := _parameter(parameter)) is not None]
@@ -127,7 +128,7 @@ def _default(value: Any, *, required: bool) -> str:
 
 def _text(text: str | None) -> str:
     """On one line, without marks of the terminal."""
-    return re.sub(r"\s+", " ", re.sub(r"\[/?[a-z ]+\]", "", inspect.cleandoc(text or ""))).strip()
+    return re.sub(r"\s+", " ", re.sub(r"\[/?[a-z ]*\]", "", inspect.cleandoc(text or ""))).strip()
 
 
 if __name__ == "__main__":

@@ -34,6 +34,14 @@ def test_the_command_connects_a_project_with_a_shipped_config(stack: Stack) -> N
     assert "connected as 'faster_rcnn-cbc-starter-" in done.stdout
     again = hemaloop(stack, "setup", str(made.id))
     assert "everything is as it must be" in again.stdout
+    backend = stack.studio.backend(made.id) or {}
+    assert backend["is_interactive"]
+    fields = {name: backend[name] for name in ("url", "project", "auth_method", "basic_auth_user", "title")}
+    body = {**fields, "basic_auth_pass": "", "is_interactive": False}
+    stack.studio.request("PATCH", f"/api/ml/{backend['id']}", body=body)
+    mended = hemaloop(stack, "setup", str(made.id))
+    assert "backend mended (is_interactive)" in mended.stdout
+    assert (stack.studio.backend(made.id) or {})["is_interactive"]
 
 
 def test_what_somebody_changed_is_mended(stack: Stack, project: Callable[..., Project]) -> None:
