@@ -76,6 +76,13 @@ class RecordingQueues(Queues):
     def remember(self, project: str) -> None:
         self._note("remember", project)
 
+    def leave(self, project: str) -> None:
+        self._note("leave", project)
+
+    def request_portrait(self, project: str, every: float) -> str | None:
+        self._note("portrait", project, every)
+        return "job-4"
+
     def mark_predicting(self, seconds: float = 2.0) -> None:
         if self.gone:
             raise QueueError("Redis: cannot be used")
