@@ -20,7 +20,7 @@ from hemaloop.errors import Cancelled, HemaloopError, LabelConfigError, LabelStu
 from hemaloop.labelconfig import LabelConfig, parse_label_config
 from hemaloop.plugin import Progress
 from hemaloop.priorities import FIRST
-from hemaloop.project_images import Picture, Uploads, connect_storage, image_field
+from hemaloop.project_images import Picture, Uploads, connect_storage, image_field, storage_of
 from hemaloop.project_setup import Connected, create_project, set_up
 from hemaloop.queues import Queues
 from hemaloop.store import ArtifactStore
@@ -74,6 +74,8 @@ def create(studio: LabelStudio, settings: Settings, queues: Queues, order: Order
     if faults:
         raise LabelConfigError("\n".join(faults))
     field = image_field(config) if order.pictures else ""
+    if order.storage is not None:
+        storage_of(order.storage)  # one that cannot be connected is said before anything is made
     queues.served("score")  # without Redis nothing would come of it: said before anything is made
     progress.report(0, 1, "looking for the project")
     info = _find(studio, order)

@@ -230,7 +230,7 @@ def connect_storage(studio: LabelStudio, project_id: int, address: str) -> int:
     already is read again. Raises `SettingsError` for another address or missing credentials, `LabelStudioError` where
     Label Studio cannot read it.
     """
-    kind, wanted = _storage(address)
+    kind, wanted = storage_of(address)
     known = studio.request("GET", f"/api/storages/{kind}", params={"project": project_id})
     secret = {"aws_access_key_id", "aws_secret_access_key", "aws_session_token", "title", "region_name"}
     same = [one for one in known if all(one.get(name) == value for name, value in wanted.items() if name not in secret)]
@@ -242,8 +242,8 @@ def connect_storage(studio: LabelStudio, project_id: int, address: str) -> int:
     return int(synced.get("last_sync_count") or 0)
 
 
-def _storage(address: str) -> tuple[str, dict[str, Any]]:
-    """The kind of a storage as Label Studio's API names it, and its fields."""
+def storage_of(address: str) -> tuple[str, dict[str, Any]]:
+    """The kind of a storage as Label Studio's API names it, and its fields. Raises as `connect_storage` does."""
     parts = urlsplit(address)
     shared = {"title": address, "use_blob_urls": True, "regex_filter": _image_pattern()}
     if parts.scheme == "s3" and parts.netloc:
