@@ -1,6 +1,7 @@
 # Each target sets up what it needs; a second call finds it done.
 #   make demo [IMAGES=folder]   the whole system on this machine
 #   make test | check | bench   every test | linters, types, import rules | the measured figures
+#   make pictures               those of the README, from the running system and rendered smears
 #   make lock                   new versions into requirements/
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(shell $(name) -c 'import sys; (3, 11) <= sys.version_info < (3, 13) and print(sys.executable)' 2>/dev/null)))
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 UV := UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 $(BIN)/uv --quiet
 INSTALL = $(UV) pip install --python $(BIN)/python
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test check bench pictures lock clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.runtime $(STUDIO)/.installed
@@ -28,6 +29,9 @@ check: $(VENV)/.development
 
 bench: $(VENV)/.development $(STUDIO)/.installed
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
+
+pictures: $(VENV)/.development $(STUDIO)/.installed
+	PYTHONPATH=tests $(BIN)/python -m pictures $(ARGS)
 
 $(BIN)/uv: requirements/uv.txt
 	@test -n "$(PYTHON)" || { echo "hemaloop needs Python 3.11 or 3.12 on the path; or: make PYTHON=/path/to/python" >&2; exit 1; }

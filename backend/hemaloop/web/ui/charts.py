@@ -128,7 +128,7 @@ def _path(points: Points) -> str:
 
 def _span(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
-    room = 0.12 * (high - low) or 0.05
+    room = max(0.12 * (high - low), 0.05 - (high - low) / 2)  # a tenth at least: thousandths are no rise to look at
     return low - room, high + room
 
 
