@@ -125,7 +125,7 @@ def signed_in(browser: Browser, stack: Stack) -> Page:
 
 
 def annotating(page: Page, stack: Stack, made: ProjectInfo) -> bytes:
-    """The task that comes next, with its boxes; one that the model asks to look at again, if there is one, is selected."""
+    """The task that comes next, with its boxes; one to look at again, if there is one, is selected."""
     open_next_task(page, stack, Project(stack, made, {}, stack.images))
     page.locator("[class*=outliner-item__title]").first.wait_for()
     page.wait_for_timeout(1500)

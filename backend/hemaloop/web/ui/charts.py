@@ -135,6 +135,6 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
 def _ticks(low: float, high: float, about: int) -> list[float]:
     """Round numbers between two others."""
     step = 10 ** math.floor(math.log10((high - low) / about))
-    step *= min((1, 2, 2.5, 5, 10), key=lambda factor: abs((high - low) / (step * factor) - about))
+    step *= min((1, 2, 5, 10), key=lambda factor: abs((high - low) / (step * factor) - about))
     first = math.ceil(low / step)
     return [round(number * step, 10) for number in range(first, math.floor(high / step) + 1)]
