@@ -15,9 +15,9 @@ from hemaloop.project_images import (
     FILES_AT_ONCE,
     Picture,
     _batches,
-    _storage,
     find_pictures,
     image_field,
+    storage_of,
 )
 from web_stage import settings
 
@@ -82,15 +82,15 @@ def test_a_config_with_two_images_a_task_takes_no_files() -> None:
 @pytest.mark.parametrize("address", ["gs://bucket/x", "relative/folder", "https://host/x", "s3://"])
 def test_a_storage_of_another_kind_says_what_to_do(address: str) -> None:
     with pytest.raises(SettingsError, match="expected s3://bucket/prefix, or the absolute path"):
-        _storage(address)
+        storage_of(address)
 
 
 def test_a_bucket_is_opened_with_the_environments_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
     with pytest.raises(SettingsError, match="AWS_SECRET_ACCESS_KEY in the environment"):
-        _storage("s3://cells/smears/")
+        storage_of("s3://cells/smears/")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "xyzzy")
-    kind, fields = _storage("s3://cells/smears/")
+    kind, fields = storage_of("s3://cells/smears/")
     assert (kind, fields["bucket"], fields["prefix"]) == ("s3", "cells", "smears")
     assert "xyzzy" not in fields["title"]
