@@ -40,6 +40,7 @@ def create_app(settings: Settings, *, inference: Inference | None = None, queues
     app.before_request(_begin)
     app.before_request(auth.guard)
     app.after_request(_end)
+    app.teardown_request(_forget)
     errors.register(app)
     session.configure(app, settings)
     for module in (health, setup, predict, webhook, jobs, models, measures, ui):
@@ -77,6 +78,11 @@ def _begin() -> None:
     flask.g.began = time.perf_counter()
     given = flask.request.headers.get(REQUEST_HEADER, "")
     logs.request_id.set(given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+
+
+def _forget(_: BaseException | None) -> None:
+    """What a thread does after a request is not about it."""
+    logs.request_id.set("")
 
 
 def _end(response: flask.Response) -> flask.Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -121,12 +122,14 @@ def test_a_training_that_failed_is_told_with_its_reason(studio: Studio, patient:
 def test_a_family_that_cannot_be_imported_is_named(
     studio: Studio, patient: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "hemaloop_stub", None)
+    for module in ("hemaloop_stub", "hemaloop_stub.parts"):
+        monkeypatch.setitem(sys.modules, module, None)
     stub_plugin.forget()
     found = families_import(patient)
     assert found.level is Level.FAIL
     assert "'stub' is disabled" in found.found
-    assert found.remedy == "hemaloop plugins list stub"
+    assert "'parts' is disabled" in found.found
+    assert found.remedy == "hemaloop plugins list"
 
 
 def test_whatever_a_check_stumbles_over_ends_no_examination(

@@ -132,5 +132,6 @@ def families_import(patient: Patient) -> Finding:
     del patient
     broken = [one for one in registry.all_registered() if one.fault]
     if broken:
-        return fail(f"{broken[0].name!r} is disabled: {broken[0].fault}", f"hemaloop plugins list {broken[0].name}")
+        told = "; ".join(f"{one.name!r} is disabled: {one.fault}" for one in broken)
+        return fail(told, f"hemaloop plugins list {broken[0].name}" if len(broken) == 1 else "hemaloop plugins list")
     return ok(", ".join(one.name for one in registry.all_registered()))
