@@ -311,5 +311,5 @@ def test_unknown_queues_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("hemaloop.logs.prepare", lambda settings: None)
-    with pytest.raises(SettingsError, match="found trian, expected some of train, push, score, simulate"):
+    with pytest.raises(SettingsError, match="found trian, expected some of train, push, score, refit, simulate"):
         worker(queues=["trian,score"])
