@@ -58,7 +58,9 @@ def settings(folder: Path, url: str = "http://127.0.0.1:9", **changes: Any) -> S
 class Studio:
     """What a Label Studio knows of one project.
 
-    calls: method and path of each request. down: every answer is 503. token: other keys are refused.
+    calls: method and path of each request. down: every answer is 503. broken: status of every answer in place of what
+    it should be. delay: seconds that each answer waits, while what was asked is done at once. token: other keys are
+    refused.
     """
 
     url: str = ""
@@ -72,6 +74,8 @@ class Studio:
     calls: list[tuple[str, str]] = field(default_factory=list)
     order_seen: list[str] = field(default_factory=list)
     down: bool = False
+    broken: int | None = None
+    delay: float = 0.0
     token: str = TOKEN
     lock: threading.RLock = field(default_factory=threading.RLock)
     truths: dict[int, list[tuple[int, int, int, int, str]]] = field(default_factory=dict)
@@ -171,8 +175,8 @@ class _Handler(BaseHTTPRequestHandler):
         with self.studio.lock:
             self.studio.calls.append((self.command, parts.path))
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-            if self.studio.down:
-                status, answer = 503, {}
+            if self.studio.down or self.studio.broken:
+                status, answer = self.studio.broken or 503, {}
             elif self.command == "GET" and parts.path.rstrip("/") in _FIXED:
                 status, answer = 200, _FIXED[parts.path.rstrip("/")]
             elif self.headers.get("Authorization") != f"Token {self.studio.token}":
@@ -180,6 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 status, answer = self.answer(parts.path.rstrip("/"), query, body)
         data = json.dumps(answer).encode()
+        time.sleep(self.studio.delay)
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

@@ -17,6 +17,7 @@ from hemaloop.errors import QueueError
 PROJECTS = "hemaloop:projects"
 PAUSED = "hemaloop:paused"
 QUICK = "hemaloop:quick"
+TROUBLE = "hemaloop:trouble"
 PREDICTING = "hemaloop:predicting"
 CANCEL_SECONDS = 24 * 3600
 ATTEMPT_SECONDS = 30 * 24 * 3600
@@ -71,6 +72,16 @@ class Ledger:
     def quick(self, project: str) -> bool:
         """Whether the project has heads that learn on their own."""
         return bool(self._redis.sismember(QUICK, project))
+
+    # -- Label Studio
+
+    def note_trouble(self) -> None:
+        """Something failed because Label Studio did not answer, or not well: the projects are looked at again soon."""
+        self._redis.set(TROUBLE, "1")
+
+    def take_trouble(self) -> bool:
+        """Whether there was trouble since the last call."""
+        return self._redis.getdel(TROUBLE) is not None
 
     # -- trainings
 

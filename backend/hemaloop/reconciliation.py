@@ -11,7 +11,7 @@ import logging
 from hemaloop import dataset, policy, registry
 from hemaloop.client import LabelStudio, Refused
 from hemaloop.config import Settings
-from hemaloop.errors import HemaloopError
+from hemaloop.errors import HemaloopError, LabelStudioError
 from hemaloop.labelconfig import LabelConfig, parse_label_config
 from hemaloop.pool import lacking
 from hemaloop.quarantine import withdraw_damaged
@@ -35,6 +35,8 @@ def reconcile(settings: Settings, queues: Queues, store: ArtifactStore, studio: 
             wanted = _look(settings, queues, store, studio, project)
         except HemaloopError as error:  # the other projects are looked at all the same
             log.warning("project %s cannot be looked at: %s", project, error)
+            if isinstance(error, LabelStudioError):
+                queues.ledger.note_trouble()
             continue
         if wanted:
             asked[project] = wanted

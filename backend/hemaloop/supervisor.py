@@ -35,6 +35,8 @@ heads, behind neither."""
 TICK_SECONDS = 0.5
 ABANDONED_SECONDS = 15.0
 FIRST_RECONCILIATION_SECONDS = 3.0
+AGAIN_SECONDS = 10.0
+"""From trouble with Label Studio to the next look at the projects."""
 RESTART_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 60.0
 
@@ -165,20 +167,37 @@ class Supervisor:
                 process.wait()
 
     def _reconcile(self) -> None:
+        """Look at all projects now and then; soon again where Label Studio did not answer, or a job failed for it.
+
+        One that answers and lets jobs fail all the same is looked at less and less often, down to the usual interval.
+        """
+        interval = self.settings.reconcile_interval_seconds
+        left, pause = min(FIRST_RECONCILIATION_SECONDS, interval), AGAIN_SECONDS
+        while not self._stop.wait(min(left, pause)):
+            left -= pause
+            troubled = False
+            with _tolerated("Redis"):
+                troubled = self.queues.ledger.take_trouble()
+            if left > 0 and not troubled:
+                continue
+            answered = self._look_at_projects()
+            pause = min(2 * pause, max(interval, AGAIN_SECONDS)) if troubled and answered else AGAIN_SECONDS
+            left = interval if answered else min(AGAIN_SECONDS, interval)
+
+    def _look_at_projects(self) -> bool:
+        """Whether they could be looked at."""
         from hemaloop.client import LabelStudio
         from hemaloop.reconciliation import reconcile
         from hemaloop.store import ArtifactStore
 
-        store = ArtifactStore(self.settings.artifacts)
-        wait = min(FIRST_RECONCILIATION_SECONDS, self.settings.reconcile_interval_seconds)
-        while not self._stop.wait(wait):
-            wait = self.settings.reconcile_interval_seconds
-            with _tolerated("reconciliation"):
-                studio = LabelStudio.from_settings(self.settings)
-                try:
-                    reconcile(self.settings, self.queues, store, studio)
-                finally:
-                    studio.close()
+        with _tolerated("reconciliation"):
+            studio = LabelStudio.from_settings(self.settings)
+            try:
+                reconcile(self.settings, self.queues, ArtifactStore(self.settings.artifacts), studio)
+            finally:
+                studio.close()
+            return True
+        return False
 
 
 def enqueue_due(queues: Queues) -> int:

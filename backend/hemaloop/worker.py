@@ -35,7 +35,8 @@ from rq.worker import Worker
 
 from hemaloop import logs, metrics
 from hemaloop.config import load_settings
-from hemaloop.errors import Cancelled, HemaloopError, QueueError
+from hemaloop.errors import Cancelled, HemaloopError, LabelStudioError, QueueError
+from hemaloop.ledger import Ledger
 from hemaloop.lifetime import owned
 from hemaloop.progress import Interrupted, interrupt
 from hemaloop.queues import connect
@@ -228,6 +229,8 @@ class HemaloopWorker(Worker):
         if isinstance(error, Cancelled):
             job.retries_left = 0
             job.meta["cancelled"] = True
+        if isinstance(error, LabelStudioError):
+            Ledger(self.connection).note_trouble()
         _keep_error(job, f"{error}" if isinstance(error, HemaloopError) else f"{type(error).__name__}: {error}")
         if isinstance(error, HemaloopError):
             log.error("job %s: %s", job.id, error)

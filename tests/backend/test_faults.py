@@ -228,6 +228,66 @@ def test_a_token_revoked_in_the_middle_is_named_and_a_new_one_goes_on(studio: St
 
 
 @pytest.fixture
+def impatient(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that wait half a second for Label Studio, and not minutes, before they give an answer up."""
+    del studio  # its stub sets the path that this one is put before
+    (tmp_path / "fault").mkdir()
+    (tmp_path / "fault" / "sitecustomize.py").write_text(
+        "import httpx\n"
+        "class Timeout(httpx.Timeout):\n"
+        "    def __init__(self, *_, **__):\n"
+        "        super().__init__(0.5)\n"
+        "httpx.Timeout = Timeout\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "fault"), os.environ["PYTHONPATH"]]))
+
+
+def spoiled(studio: Studio, fault: str) -> None:
+    """Let Label Studio do what it is asked and answer too late to be heard, or answer 500."""
+    studio.delay, studio.broken = (1.5, None) if fault == "slow" else (0.0, 500)
+
+
+def mended(studio: Studio) -> None:
+    studio.delay, studio.broken = 0.0, None
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fault", ["slow", "answers 500"])
+def test_a_label_studio_that_is_no_use_while_a_training_reads_and_while_scores_are_pushed_is_waited_for(
+    studio: Studio, tmp_path: Path, fault: str
+) -> None:
+    chosen = prepared(studio, tmp_path, delay_seconds=0.1)
+    store = ArtifactStore(chosen.artifacts)
+    with supervised(chosen, reconciles=True) as supervisor:
+        spoiled(studio, fault)
+        supervisor.queues.remember(PROJECT)
+        supervisor.queues.request_training(PROJECT, "webhook")
+        wait_until(lambda: refused(supervisor.queues), "a reading that failed", PATIENCE)
+        if fault == "answers 500":  # so long that no try is left, and only a look at the project finds what is due
+            wait_until(lambda: not supervisor.queues.running(PROJECT), "an end of the tries", PATIENCE)
+        assert store.versions(PROJECT, "cells") == []
+        mended(studio)
+        wait_until(lambda: store.promoted(PROJECT, "cells"), "the training", RECOVERY * slowness())
+        recovered(studio, store, store.promoted(PROJECT, "cells"))
+        live = store.published(PROJECT)
+        assert live is not None
+        assert len(store.manifest(PROJECT, "cells", live.version).annotations) == 12
+        wait_until(lambda: not supervisor.queues.running(PROJECT), "an end of all jobs", PATIENCE)
+
+        second = stored(store, studio.config, 1)
+        store.promote(PROJECT, "cells", second)
+        supervisor.queues.request_scores(PROJECT, "promoted")
+        wait_until(lambda: horse(supervisor.queues, "publish"), "a push", PATIENCE)
+        spoiled(studio, fault)
+        wait_until(lambda: refused(supervisor.queues), "a push that failed", PATIENCE)
+        assert store.published(PROJECT) == live, "what annotators see has a model behind it"
+        mended(studio)
+        recovered(studio, store, second)
+        mine = [one["task"] for one in studio.predictions if one["model_version"] == second]
+        assert sorted(mine) == sorted(studio.open_tasks()), "each task has one prediction of it"
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own with a megabyte."""
     place = tmp_path / "small"

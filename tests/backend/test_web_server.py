@@ -74,6 +74,62 @@ def test_children_do_not_outlive_a_killed_owner(tmp_path: Path) -> None:
         web_stage.wait_until(lambda: all(map(ended, started)))
 
 
+def asked(address: str, body: dict[str, Any], answered: list[Any]) -> threading.Thread:
+    """Somebody who waits for a prediction. answered: gets the answer, or the error that a client sees."""
+
+    def ask() -> None:
+        try:
+            answered.append(requests.post(f"{address}/predict", json=body, auth=AUTH, timeout=90).json())
+        except requests.RequestException as error:
+            answered.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread
+
+
+def predicting(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return [child for child in children(process) if "hemaloop.inference" in child.cmdline()]
+
+
+def test_a_server_killed_in_a_prediction_is_an_error_to_who_waits_leaves_nothing_behind_and_starts_again(
+    tmp_path: Path,
+) -> None:
+    slow = predict_body(web_stage.tasks(tmp_path, 1), stub_plugin.config(delay_seconds=30))
+    answered: list[Any] = []
+    with serving(tmp_path, HEMALOOP_INFERENCE_PROCESSES="1") as (address, process, _log):
+        web_stage.wait_until(lambda: predicting(process))
+        waiting = asked(address, slow, answered)
+        time.sleep(1.5)
+        started = children(process)
+        process.kill()
+        process.wait()
+        web_stage.wait_until(lambda: all(map(ended, started)), 2.0 * web_stage.slowness())
+        waiting.join(10)
+        assert isinstance(answered[0], requests.ConnectionError)
+    with serving(tmp_path, HEMALOOP_INFERENCE_PROCESSES="1") as (address, _, log):
+        quick = predict_body(web_stage.tasks(tmp_path, 1), stub_plugin.config())
+        found = requests.post(f"{address}/predict", json=quick, auth=AUTH, timeout=60).json()
+        assert found["results"][0]["result"]
+        assert "Traceback" not in log.read_text()
+    halves = [path for path in (tmp_path / "data").rglob("*") if path.name.startswith(".") or path.suffix == ".tmp"]
+    assert not halves, "no half file is left"
+
+
+def test_an_inference_process_killed_in_a_prediction_is_replaced_and_who_waits_is_answered(tmp_path: Path) -> None:
+    slow = predict_body(web_stage.tasks(tmp_path, 1), stub_plugin.config(delay_seconds=3))
+    answered: list[Any] = []
+    with serving(tmp_path, HEMALOOP_INFERENCE_PROCESSES="1") as (address, process, _log):
+        (before,) = web_stage.wait_until(lambda: predicting(process))
+        waiting = asked(address, slow, answered)
+        time.sleep(1.5)
+        before.kill()
+        waiting.join(60)
+        assert answered[0]["results"][0]["result"]
+        (after,) = predicting(process)
+        assert after.pid != before.pid
+
+
 def test_no_secret_and_no_traceback_is_logged(tmp_path: Path) -> None:
     with serving(tmp_path) as (address, process, log):
         requests.post(f"{address}/setup", json=SETUP, auth=AUTH, timeout=60)
