@@ -73,6 +73,10 @@ class Ledger:
         """Whether the project has heads that learn on their own."""
         return bool(self._redis.sismember(QUICK, project))
 
+    def any_quick(self) -> bool:
+        """Whether some project has heads that learn on their own."""
+        return bool(self._redis.scard(QUICK))
+
     # -- Label Studio
 
     def note_trouble(self) -> None:

@@ -22,6 +22,7 @@ from hemaloop.config import Settings
 from hemaloop.errors import HemaloopError, ImageError, InferenceError
 from hemaloop.images import ImageLoader, LoadedImage
 from hemaloop.labelconfig import Control, LabelConfig
+from hemaloop.memory import give_back_memory
 from hemaloop.plugin import Detections, Image, Plugin, Representing, Scored
 from hemaloop.projects import LiveModel, Part, load_part
 from hemaloop.quick.vectors import Vector
@@ -228,6 +229,7 @@ class _Models:
                 f"{type(error).__name__}: {error}"
             ) from error
         self._loaded[key] = plugin
+        give_back_memory()
         return plugin
 
 

@@ -168,9 +168,14 @@ class HemaloopWorker(Worker):
         return found
 
     def make_ready(self) -> None:
-        """Start the process of the next job where jobs should take seconds."""
+        """Start the process of the next job where jobs should take seconds; it holds its memory while it waits.
+
+        Where no project has a quick head yet, none is kept: the job that learns the first one makes the next ready.
+        """
         if self._spare is None and self.queue_names() == [QUICK]:
-            self._spare = _horse("--ready")
+            with contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
+                if Ledger(self.connection).any_quick():
+                    self._spare = _horse("--ready")
 
     def teardown(self) -> None:
         """The process that was made ready is not needed any more."""

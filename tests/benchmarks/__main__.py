@@ -27,6 +27,7 @@ MODULES = (
     "overlap",
     "annotators",
     "workers",
+    "memory",
     "endurance",
     "hostile",
 )
