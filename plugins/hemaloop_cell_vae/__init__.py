@@ -68,7 +68,7 @@ class CellVAE(NetworkPlugin["Model", CellVAEOptions], Representing):
         "bone_marrow_paper": Preset(
             description="the same at the paper's 256 px, a sample of the latent as representation; wants a GPU",
             labels=MARROW,
-            options={"image_size": 256, "mask_mean": "pixels", "classify": "sample", "epochs": 100},
+            options={"image_size": 256, "mask_mean": "pixels", "classify": "sample", "epochs": 100, "agreement": 0.0},
         ),
     }
     quick_options: ClassVar[Mapping[str, Any]] = {

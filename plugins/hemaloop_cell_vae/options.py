@@ -92,6 +92,25 @@ class CellVAEOptions(PluginOptions):
         le=128,
         source=f"{PAPER}, 3.3: 0, 5, 15",
     )
+    agreement: float = option(
+        0.1,
+        "weight, beside the auto-encoder's loss, of what makes two views of one cell look the same (turned, a little "
+        "larger or darker, among another cell's neighbours), 0 for none",
+        ge=0,
+        le=1000,
+        source=f"Chen et al. 2020, eq. 1; {PAPER}: 0",
+    )
+    temperature: float = option(
+        0.1, "of that agreement: the lower, the more the cells that look most alike count", gt=0, le=10
+    )
+    exchange: float = option(0.5, "share of those views whose surroundings are another cell's", ge=0, le=1)
+    exchange_radius: float = option(
+        50.0,
+        "least distance from the middle at which exchanged surroundings begin; it is drawn up to twice as large",
+        unit="px/256",
+        gt=0,
+        le=1024,
+    )
     kl_weight: float = option(
         0.0005, "of the Kullback-Leibler term of the variational bound, beside an L1 of pixels in [0, 1]", ge=0, le=1000
     )

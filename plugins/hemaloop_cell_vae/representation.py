@@ -1,4 +1,4 @@
-"""The auto-encoder learns from images alone: suppress, encode, draw, decode, compare."""
+"""The auto-encoder learns from images alone: two views, suppress, encode, draw, decode, compare."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from time import monotonic
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from hemaloop.errors import TrainingDiverged
 from hemaloop.networks.arithmetic import Arithmetic
 from hemaloop.networks.artifact import round_weights
 from hemaloop.plugin import Progress
-from hemaloop_cell_vae import losses, suppression
+from hemaloop_cell_vae import losses, suppression, views
 from hemaloop_cell_vae.network import Architecture, AutoEncoder, placed, sampled
 from hemaloop_cell_vae.options import CellVAEOptions
 
@@ -99,9 +99,11 @@ def learn(
     with torch.random.fork_rng(devices=[arithmetic.device] if arithmetic.device.type == "cuda" else []):
         torch.manual_seed(seed)
         network = placed(AutoEncoder(architecture_of(options)), arithmetic)
+        projection = views.projection(options.latent).to(arithmetic.device) if options.agreement else None
     generator = torch.Generator().manual_seed(seed)
     steps = options.epochs * math.ceil(len(pixels) / options.batch_size)
-    optimizer = torch.optim.Adam(network.parameters(), options.learning_rate, fused=True)
+    learned = [*network.parameters(), *(projection.parameters() if projection else ())]
+    optimizer = torch.optim.Adam(learned, options.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     ends = monotonic() + options.max_minutes * 60 if options.max_minutes else math.inf
     told: list[Mapping[str, float]] = []
@@ -112,7 +114,7 @@ def learn(
         parts: list[dict[str, float]] = []
         for number, images in enumerate(_batches(pixels, options.batch_size, generator)):
             progress.report(epoch, options.epochs, f"representation: epoch {epoch + 1}, batch {number + 1}")
-            loss, said = _loss(network, images, options, arithmetic, generator)
+            loss, said = _loss(network, projection, images, options, arithmetic, generator)
             if not torch.isfinite(loss):
                 raise TrainingDiverged(
                     f"representation, epoch {epoch + 1}, batch {number + 1}: the loss is {float(loss)}; lower "
@@ -145,9 +147,17 @@ def _batches(pixels: Tensor, size: int, generator: torch.Generator) -> Iterator[
 
 
 def _loss(
-    network: AutoEncoder, images: Tensor, options: CellVAEOptions, arithmetic: Arithmetic, generator: torch.Generator
+    network: AutoEncoder,
+    projection: nn.Module | None,
+    images: Tensor,
+    options: CellVAEOptions,
+    arithmetic: Arithmetic,
+    generator: torch.Generator,
 ) -> tuple[Tensor, dict[str, float]]:
     """The L1 between reconstruction and image, and the other terms; each by name too."""
+    if projection is not None:
+        reach = options.scaled(options.exchange_radius)
+        images = torch.cat([views.another(images, reach, options.exchange, generator) for _ in range(2)])
     batch = suppressed(images, options, generator)
     device = arithmetic.device
     mean, log_variance = network.encode(batch.shown.to(device), arithmetic)
@@ -169,6 +179,11 @@ def _loss(
         kl = losses.divergence(mean, log_variance, options.kl_reduction)
         loss = loss + options.kl_weight * kl
         said["divergence"] = float(kl.detach())
+    if projection is not None:
+        first, second = projection(mean).chunk(2)
+        contrast = views.contrast(first, second, options.temperature)
+        loss = loss + options.agreement * contrast
+        said["contrast"] = float(contrast.detach())
     return loss, {"loss": float(loss.detach()), "l1": float(l1.detach()), **said}
 
 

@@ -3,7 +3,7 @@
 Each method and seed is one run and one file, so that a run that was broken off goes on with what is missing:
 
     PYTHONPATH=tests python -m benchmarks.cell_vae --data ../shared/data/pbc --out reports/cell_vae \
-        --methods none,sampled,rae,supervised --seeds 0,1,2
+        --methods none,sampled,rae,agreement,supervised --seeds 0,1,2
 
 Images go to train, tune or gate by their hash (`dataset.split_of`). Representations are learned from all images of
 train, without labels; classifiers from so many of them a class; validation is on tune, testing on gate.
@@ -30,20 +30,23 @@ from hemaloop.networks.arithmetic import arithmetic_for
 from hemaloop.plugin import Classification, Silent
 from hemaloop_cell_vae import representation
 from hemaloop_cell_vae.embedding import Embedder
+from hemaloop_cell_vae.experiment.grid import GRID
 from hemaloop_cell_vae.head import fit_head
 from hemaloop_cell_vae.network import ENCODED, Architecture, AutoEncoder, placed
 from hemaloop_cell_vae.options import CellVAEOptions
 from hemaloop_cell_vae.patches import square
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
-    "none": {"suppression": "none"},
-    "sampled": {"suppression": "sampled", "radius": 50},
-    "sampled90": {"suppression": "sampled", "radius": 90},
-    "rae": {"suppression": "none", "representation": "rae", "latent": 1024},
-    "noise": {"suppression": "noise"},
-    "learned": {"suppression": "learned"},
-    "crop": {"suppression": "crop"},
+    "none": GRID["VAE-256"],
+    "sampled": GRID["sampled 50"],
+    "sampled90": GRID["sampled 90"],
+    "rae": GRID["RAE-1024"],
+    "noise": GRID["noise 100"],
+    "learned": GRID["learned penalty"],
+    "crop": GRID["medium 5"],
+    "agreement": {},
 }
+"""Names here, those of the paper's figures, and the family's default."""
 LABELS_A_CLASS = {"20": 20, "100": 100, "all": None}
 SUPERVISED_EPOCHS = {"20": 60, "100": 24, "all": 20}
 
@@ -159,7 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--methods", default="none,sampled,rae,supervised")
+    parser.add_argument("--methods", default="none,sampled,rae,agreement,supervised")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--counts", default=",".join(LABELS_A_CLASS), help="labels a class of the supervised network")
     parser.add_argument("--size", type=int, default=64)

@@ -3,8 +3,9 @@
     PYTHONPATH=tests python -m benchmarks.refit --data ../shared/data/pbc
 
 2,500 single cells of ten types are embedded (64 px, a representation of one epoch: its quality does not matter here).
-Each round labels cells of two more types, so that the new head beats the one before; the clock runs from the answer to
-the last annotation until Label Studio names the new version, whose predictions are then all there.
+Each round labels cells of two more types, so that the new head beats the one before, and a head is due once all of them
+are labelled; the clock runs from the answer to the last annotation until Label Studio names the new version, whose
+predictions are then all there.
 
 `--work` measures the job alone instead, in this process, over 2,500 made-up vectors and the tests' double of Label
 Studio, in seconds of the wall and of the processor: it takes a minute and no data.
@@ -43,8 +44,8 @@ from loop_stage import PROJECT
 
 CELLS = 2500
 ROUNDS = 4
-EACH = 14
-"""Cells of each new type that a round labels."""
+EACH = 40
+"""Cells of each new type that a round labels: enough of them fall to the gate."""
 _SIDE = 360
 
 
@@ -59,8 +60,8 @@ def config(labels: list[str]) -> str:
     choices = "".join(f'<Choice value="{label}"/>' for label in labels)
     return (
         '<View><Image name="image" value="$image"/><Choices name="type" toName="image" model_family="cell_vae" '
-        'model_order="spread" model_min_new_annotations="5" model_option_image_size="64" model_option_epochs="1" '
-        f'model_option_max_images="200">{choices}</Choices></View>'
+        'model_order="spread" model_option_image_size="64" model_option_epochs="1" model_option_max_images="200" '
+        f'model_min_new_annotations="{2 * EACH}">{choices}</Choices></View>'
     )
 
 
@@ -167,7 +168,9 @@ def _wait(seen: Any, stack: Stack, seconds: float) -> None:
     while not seen():
         stack.check()
         if time.monotonic() > end:
-            raise TimeoutError(f"not within {seconds:.0f} s; outcomes: {json.dumps(stack.queues.ledger.projects())}")
+            ledger = stack.queues.ledger
+            outcomes = {project: ledger.outcomes(project) for project in ledger.projects()}
+            raise TimeoutError(f"not within {seconds:.0f} s; outcomes: {json.dumps(outcomes, default=str)}")
         time.sleep(0.1)
 
 
