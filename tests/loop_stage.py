@@ -58,7 +58,7 @@ def settings(folder: Path, url: str = "http://127.0.0.1:9", **changes: Any) -> S
 class Studio:
     """What a Label Studio knows of one project.
 
-    calls: method and path of each request. down: every answer is 503. broken: status of every answer in place of what
+    calls: method and path of each request. broken: status of every answer in place of what
     it should be. delay: seconds that each answer waits, while what was asked is done at once. token: other keys are
     refused.
     """
@@ -73,7 +73,6 @@ class Studio:
     maximum_annotations: int = 1
     calls: list[tuple[str, str]] = field(default_factory=list)
     order_seen: list[str] = field(default_factory=list)
-    down: bool = False
     broken: int | None = None
     delay: float = 0.0
     token: str = TOKEN
@@ -175,8 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
         with self.studio.lock:
             self.studio.calls.append((self.command, parts.path))
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-            if self.studio.down or self.studio.broken:
-                status, answer = self.studio.broken or 503, {}
+            if self.studio.broken is not None:
+                status, answer = self.studio.broken, {}
             elif self.command == "GET" and parts.path.rstrip("/") in _FIXED:
                 status, answer = 200, _FIXED[parts.path.rstrip("/")]
             elif self.headers.get("Authorization") != f"Token {self.studio.token}":

@@ -180,14 +180,9 @@ def publish(app: flask.Flask, config: str, shift: int = 0, project: str = PROJEC
     return version
 
 
-@contextmanager
-def serving(folder: Path, **changes: str) -> Iterator[tuple[str, subprocess.Popen[bytes], Path]]:
-    """`hemaloop serve` with the stub family: its address, the process and its log.
-
-    changes: of the environment; without a `REDIS_URL` it has an embedded Redis.
-    """
-    port = free_port()
-    environment = {
+def environment(folder: Path, port: int, **changes: str) -> dict[str, str]:
+    """What `hemaloop serve` and `hemaloop worker` with the stub family are told, to keep their data in `folder`."""
+    return {
         **{name: value for name, value in os.environ.items() if name != "REDIS_URL"},
         "PYTHONPATH": os.pathsep.join([str(stub_plugin.DISTRIBUTION), os.environ.get("PYTHONPATH", "")]),
         "HEMALOOP_PORT": str(port),
@@ -200,11 +195,25 @@ def serving(folder: Path, **changes: str) -> Iterator[tuple[str, subprocess.Pope
         "LABEL_STUDIO_API_KEY": TOKEN,
         **changes,
     }
+
+
+@contextmanager
+def serving(folder: Path, **changes: str) -> Iterator[tuple[str, subprocess.Popen[bytes], Path]]:
+    """`hemaloop serve` with the stub family: its address, the process and its log.
+
+    changes: of the environment; without a `REDIS_URL` it has an embedded Redis.
+    """
+    port = free_port()
     log = folder / "serve.log"
     command = [sys.executable, "-c", "from hemaloop.cli import main; main()", "serve"]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, env=environment, cwd=folder, stdout=output, stderr=output, start_new_session=True
+            command,
+            env=environment(folder, port, **changes),
+            cwd=folder,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     address = f"http://127.0.0.1:{port}"
     try:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from hemaloop_cell_vae.suppression import distance
 
 TURN = math.pi / 4
-"""Radians, either way, beside quarter turns and mirroring."""
+"""Radians, either way; quarter turns and mirroring are drawn before, for both views alike (`representation.turned`)."""
 SIZE = 0.15
 """Largest logarithm of a change of size, either way: a cell's size tells its type."""
 SHIFT = 0.08

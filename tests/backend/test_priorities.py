@@ -347,7 +347,7 @@ def test_while_label_studio_is_down_nothing_is_lost(loop: Loop) -> None:
     loop.studio.add_images(loop.folder, 5)
     place = loop.place
     place.queues.remember(PROJECT)
-    loop.studio.down = True
+    loop.studio.broken = 503
     with stamina.set_testing(True, attempts=1):
         job = place.queues.request_scores(PROJECT, "test")
         loop.work()
@@ -356,7 +356,7 @@ def test_while_label_studio_is_down_nothing_is_lost(loop: Loop) -> None:
         assert "503" in told["error"]
         with pytest.raises(LabelStudioError):
             reconcile(place.settings, place.queues, place.store, place.studio)
-    loop.studio.down = False
+    loop.studio.broken = None
     assert reconcile(place.settings, place.queues, place.store, place.studio) == {PROJECT: ["scores"]}
     loop.work()
     assert loop.studio.versions() == {STARTER: 5}

@@ -40,17 +40,28 @@ def children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
+def asked(address: str, body: dict[str, Any], answered: list[Any]) -> threading.Thread:
+    """Somebody who waits for a prediction. answered: gets the answer, or the error that a client sees."""
+
+    def ask() -> None:
+        try:
+            answered.append(requests.post(f"{address}/predict", json=body, auth=AUTH, timeout=90).json())
+        except requests.RequestException as error:
+            answered.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread
+
+
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
 def test_serve_ends_cleanly_with_every_child_and_lets_who_waits_go(tmp_path: Path, ending: int) -> None:
     with serving(tmp_path) as (address, process, log):
         slow = stub_plugin.config(delay_seconds=30)
         body = predict_body(web_stage.tasks(tmp_path, 1), slow)
         replies: list[Any] = []
-        waiting = threading.Thread(
-            target=lambda: replies.append(requests.post(f"{address}/predict", json=body, auth=AUTH, timeout=60).json())
-        )
         web_stage.wait_until(lambda: len(children(process)) >= 3)
-        waiting.start()
+        waiting = asked(address, body, replies)
         time.sleep(1.5)
         started = children(process)
         began = time.monotonic()
@@ -72,20 +83,6 @@ def test_children_do_not_outlive_a_killed_owner(tmp_path: Path) -> None:
         process.kill()
         process.wait()
         web_stage.wait_until(lambda: all(map(ended, started)))
-
-
-def asked(address: str, body: dict[str, Any], answered: list[Any]) -> threading.Thread:
-    """Somebody who waits for a prediction. answered: gets the answer, or the error that a client sees."""
-
-    def ask() -> None:
-        try:
-            answered.append(requests.post(f"{address}/predict", json=body, auth=AUTH, timeout=90).json())
-        except requests.RequestException as error:
-            answered.append(error)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    return thread
 
 
 def predicting(process: subprocess.Popen[bytes]) -> list[psutil.Process]:

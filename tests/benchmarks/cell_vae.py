@@ -30,23 +30,23 @@ from hemaloop.networks.arithmetic import arithmetic_for
 from hemaloop.plugin import Classification, Silent
 from hemaloop_cell_vae import representation
 from hemaloop_cell_vae.embedding import Embedder
-from hemaloop_cell_vae.experiment.grid import GRID
+from hemaloop_cell_vae.experiment.grid import EVERYTHING
 from hemaloop_cell_vae.head import fit_head
 from hemaloop_cell_vae.network import ENCODED, Architecture, AutoEncoder, placed
 from hemaloop_cell_vae.options import CellVAEOptions
 from hemaloop_cell_vae.patches import square
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
-    "none": GRID["VAE-256"],
-    "sampled": GRID["sampled 50"],
-    "sampled90": GRID["sampled 90"],
-    "rae": GRID["RAE-1024"],
-    "noise": GRID["noise 100"],
-    "learned": GRID["learned penalty"],
-    "crop": GRID["medium 5"],
-    "agreement": {},
+    "none": EVERYTHING["VAE-256"],
+    "sampled": EVERYTHING["sampled 50"],
+    "sampled90": EVERYTHING["sampled 90"],
+    "rae": EVERYTHING["RAE-1024"],
+    "noise": EVERYTHING["noise 100"],
+    "learned": EVERYTHING["learned penalty"],
+    "crop": EVERYTHING["medium 5"],
+    "agreement": EVERYTHING["sampled 50 agreement"],
 }
-"""Names here, those of the paper's figures, and the family's default."""
+"""Names here, and the configurations of `hemaloop experiment suppression` that they stand for."""
 LABELS_A_CLASS = {"20": 20, "100": 100, "all": None}
 SUPERVISED_EPOCHS = {"20": 60, "100": 24, "all": 20}
 

@@ -7,7 +7,6 @@ what is written to and cannot be dropped (private dirty pages) stands beside it,
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ import psutil
 from PIL import Image
 
 import web_stage
-from benchmarks.predicting import _predict
+from benchmarks.predicting import predict
 from benchmarks.rows import row
 from hemaloop.synthetic import render_smear
 
@@ -39,7 +38,7 @@ def measure() -> list[dict[str, Any]]:
         Image.fromarray(render_smear(0).image).save(folder / "smear.jpg", quality=90)
         environment = {"HEMALOOP_LOG_LEVEL": "WARNING", "HEMALOOP_INFERENCE_PROCESSES": "1"}
         with web_stage.serving(folder, **environment) as (address, server, _log), _working(folder, address) as worker:
-            _predict(address, [{"id": 1, "data": {"image": str(folder / "smear.jpg")}}])
+            predict(address, [{"id": 1, "data": {"image": str(folder / "smear.jpg")}}])
             web_stage.wait_until(lambda: len(_family(worker.pid)) == WORKER_PROCESSES)
             time.sleep(REST_SECONDS)
             family = [*_family(server.pid), *_family(worker.pid)]
@@ -55,15 +54,7 @@ def measure() -> list[dict[str, Any]]:
 @contextmanager
 def _working(folder: Path, address: str) -> Iterator[subprocess.Popen[bytes]]:
     """`hemaloop worker` beside the backend, on its Redis."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if name != "REDIS_URL"},
-        "HEMALOOP_PORT": address.rpartition(":")[2],
-        "HEMALOOP_PASSWORD": web_stage.PASSWORD,
-        "HEMALOOP_WEBHOOK_SECRET": web_stage.SECRET,
-        "HEMALOOP_DATA_DIR": str(folder / "data"),
-        "HEMALOOP_LOG_LEVEL": "WARNING",
-        "LABEL_STUDIO_API_KEY": web_stage.TOKEN,
-    }
+    environment = web_stage.environment(folder, int(address.rpartition(":")[2]), HEMALOOP_LOG_LEVEL="WARNING")
     command = [sys.executable, "-c", "from hemaloop.cli import main; main()", "worker", "--no-reconcile"]
     with subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL) as process:
         try:

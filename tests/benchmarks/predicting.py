@@ -36,7 +36,7 @@ def measure() -> list[dict[str, Any]]:
             _log,
         ):
             for task in tasks[:4]:
-                _predict(address, [task])
+                predict(address, [task])
             rows = _bulk(address, tasks)
             with _training():
                 rows += _beside(address, tasks)
@@ -45,7 +45,7 @@ def measure() -> list[dict[str, Any]]:
 
 def _bulk(address: str, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     began = time.perf_counter()
-    results = _predict(address, tasks)["results"]
+    results = predict(address, tasks)["results"]
     seconds = time.perf_counter() - began
     left = sum(entry == [] for entry in results)
     return [
@@ -55,7 +55,7 @@ def _bulk(address: str, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _beside(address: str, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    bulk = threading.Thread(target=_predict, args=(address, tasks))
+    bulk = threading.Thread(target=predict, args=(address, tasks))
     bulk.start()
     setup = {"project": web_stage.PROJECT, "schema": shipped_config("cbc"), "access_token": web_stage.TOKEN}
     until = time.perf_counter() + WATCH_SECONDS
@@ -63,7 +63,7 @@ def _beside(address: str, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     watched = {
         "health": _watch(lambda: session.get(f"{address}/health", auth=AUTH, timeout=60), 0.05, until),
         "setup": _watch(lambda: requests.post(f"{address}/setup", json=setup, auth=AUTH, timeout=60), 0.05, until),
-        "open": _watch(lambda: _predict(address, [tasks[0]]), 0.5, until),
+        "open": _watch(lambda: predict(address, [tasks[0]]), 0.5, until),
     }
     for thread, _ in watched.values():
         thread.join()
@@ -93,7 +93,7 @@ def _watch(ask: Callable[[], Any], every: float, until: float) -> tuple[threadin
     return thread, waits
 
 
-def _predict(address: str, tasks: list[dict[str, Any]]) -> dict[str, Any]:
+def predict(address: str, tasks: list[dict[str, Any]]) -> dict[str, Any]:
     body = web_stage.predict_body(tasks, shipped_config("cbc"))
     reply = requests.post(f"{address}/predict", json=body, auth=AUTH, timeout=100)
     reply.raise_for_status()

@@ -36,7 +36,14 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 }
 """Where the paper can be read in two ways, the other reading; and what the family adds, its default."""
 QUICK = (
-    *("VAE-256", "RAE-1024", "noise 100", "fixed 50", "sampled 50", "sampled 90", "learned penalty", "medium 5"),
+    "VAE-256",
+    "RAE-1024",
+    "noise 100",
+    "fixed 50",
+    "sampled 50",
+    "sampled 90",
+    "learned penalty",
+    "medium 5",
     "sampled 50 agreement",
 )
 """The methods that matter, one of each with the parameter that is best in the paper, and the family's default."""
