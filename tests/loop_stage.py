@@ -201,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
                 studio.model_version = body.get("model_version", studio.model_version)
             return 200, self.project()
         if path in ("/api/tasks", "/api/projects/7/export"):
-            return 200, {"tasks": self.page(query)} if path == "/api/tasks" else self.exported()
+            return 200, self.page(query) if path == "/api/tasks" else self.exported()
         if path == "/api/projects/7/import/predictions":
             studio.order_seen.append(f"import under {studio.model_version}")
             studio.predictions += body
@@ -247,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
         fields = {"id": 3, "project": 7, "auth_method": "BASIC_AUTH", "basic_auth_user": "hemaloop"}
         return {**fields, "url": "http://127.0.0.1:9090", "title": self.studio.title}
 
-    def page(self, query: dict[str, str]) -> list[dict[str, Any]]:
+    def page(self, query: dict[str, str]) -> dict[str, Any]:
         asked = json.loads(query["query"])
         predicted: dict[int, list[dict[str, Any]]] = {}
         for one in self.studio.predictions:
@@ -261,7 +261,9 @@ class _Handler(BaseHTTPRequestHandler):
                 found = [task for task in found if task[name] == value]
         if "tasks:predictions_score" in asked["ordering"]:
             found.sort(key=lambda task: task["predictions_score"])
-        return found[: int(query["page_size"])]
+        if "-tasks:id" in asked["ordering"]:
+            found.reverse()
+        return {"total": len(found), "tasks": found[: int(query["page_size"])]}
 
     def shown(self, task: dict[str, Any], mine: list[dict[str, Any]]) -> dict[str, Any]:
         scores = [one["score"] for one in mine if one["model_version"] == self.studio.model_version]

@@ -74,6 +74,15 @@ def refit(project: str, reason: str) -> Outcome:
         return refit_project(place, project, reason)
 
 
+def finish_order(project: str) -> Outcome:
+    """Push what the last order of a quick head left out."""
+    from hemaloop.quick import reordering
+    from hemaloop.workplace import workplace
+
+    with workplace() as place:
+        return reordering.finish(place, project)
+
+
 def embed_shard(project: str, control: str, version: str, plan: str, index: int) -> Outcome:
     """Embed one shard of a project's images."""
     from hemaloop.quick import learning
@@ -95,7 +104,7 @@ ALLOWED: Mapping[str, Callable[..., Outcome]] = MappingProxyType(
         f"{function.__module__}.{function.__qualname__}": function
         for function in (
             *(train, score_pool, score_shard, publish, finish_predictions),
-            *(portray, refit, embed_shard, simulate),
+            *(portray, refit, finish_order, embed_shard, simulate),
         )
     }
 )

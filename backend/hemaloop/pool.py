@@ -56,18 +56,6 @@ def labelled(studio: LabelStudio, project_id: int, config: LabelConfig, version:
     ]
 
 
-def all_waiting(
-    studio: LabelStudio, project_id: int, config: LabelConfig, version: str, *, spread: bool
-) -> list[Waiting]:
-    """What `lacking` gives and, where images are spread, behind it what `labelled` gives, from one listing."""
-    tasks = list(listed(studio, project_id))
-    had = [task for task in tasks if task["annotated"] and not _lacks(task, version)] if spread else []
-    return [
-        *(_waiting(task, config) for task in tasks if _lacks(task, version)),
-        *(_waiting(task, config, labelled=True) for task in had),
-    ]
-
-
 def _lacks(task: Mapping[str, Any], version: str) -> bool:
     return version not in task["versions"] and (not task["annotated"] or not task["versions"])
 

@@ -60,7 +60,8 @@ def push_plan(place: Workplace, project: str, plan_id: str) -> dict[str, Any]:
         in_force = published is not None and published.version == plan.version
         # Where a damaged version was withdrawn, the one before is in force, but not yet its name.
         if not in_force or place.studio.backend_title(info.id) != plan.version:
-            switch(place, project, info, config, plan)
+            switch(place, project, info, plan)
+            clear(place, project, info, config, plan.version)
         elif info.model_version is None:
             # Somebody deleted predictions in Label Studio, which clears the choice; one that was made is left alone.
             place.studio.set_model_version(info.id, plan.version)
@@ -134,12 +135,13 @@ def push(
     shards: Iterable[Sequence[Mapping[str, Any]]] | None = None,
     still: Collection[int] | None = None,
     head: int = HEAD,
+    most: int | None = None,
 ) -> tuple[int, list[str]]:
     """Push the predictions of tasks that still lack one. Returns how many, and remarks on their order for people.
 
     Sets each entry's score to what was sent. shards: the same entries with their regions, some at a time; `scored` has
     them if None. still: tasks that are known to lack one; looked up if None. head: images that are spread, where they
-    are.
+    are. most: how many are pushed at most, those that come first.
     """
     version = model.version
     notes = _rank(place.store, project, version, scored, order_of(config, model), head)
@@ -152,6 +154,8 @@ def push(
         for one in scored
         if one["error"] is None and one["task"] in still and not one["labelled"]
     }
+    if most is not None and len(ready) > most:
+        ready = {task: ready[task] for task in sorted(ready, key=lambda task: ready[task])[:most]}
     pushed = 0
     for shard in [scored] if shards is None else shards:
         predictions = [
@@ -197,27 +201,31 @@ def _rank(
     return notes
 
 
-def switch(place: Workplace, project: str, info: ProjectInfo, config: LabelConfig, plan: Plan) -> None:
-    """The new version in force: title, project and every serving process together; then the superseded ones go.
-
-    Predictions that somebody else imported stay, and so do those of the version before, for a rollback.
-    """
+def switch(place: Workplace, project: str, info: ProjectInfo, plan: Plan) -> None:
+    """The new version in force: title, project and every serving process together."""
     place.studio.retitle_backend(info.id, plan.version)
     if place.studio.project(info.id).model_version != plan.version:
         place.studio.set_model_version(info.id, plan.version)
     place.store.publish(project, replace(plan.published, created=time.time()))
     log.info("project %s: %s is published", project, plan.version)
+
+
+def clear(place: Workplace, project: str, info: ProjectInfo, config: LabelConfig, version: str) -> None:
+    """Delete the predictions of superseded versions, which keeps Label Studio busy for 5 ms each.
+
+    Those that somebody else imported stay, and so do those that a person chose for the order, and those of the version
+    before, for a rollback.
+    """
     history = place.store.history(project)
-    kept = {entry.version for entry in history[:2]} | {plan.version}
+    chosen = place.studio.project(info.id).model_version or version
+    kept = {entry.version for entry in history[:2]} | {version, chosen}
     known = {entry.version for entry in history}
     there = place.studio.versions(info.id)
-    superseded = [
-        version for version in there if version not in kept and (version in known or made_here(version, config))
-    ]
-    for version in superseded:
-        place.studio.delete_version(info.id, version)
+    superseded = [one for one in there if one not in kept and (one in known or made_here(one, config))]
+    for one in superseded:
+        place.studio.delete_version(info.id, one)
     if superseded:
-        place.studio.set_model_version(info.id, plan.version)
+        place.studio.set_model_version(info.id, chosen)
 
 
 def _told(

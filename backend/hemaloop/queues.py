@@ -33,6 +33,8 @@ KEEP_SECONDS = 7 * 24 * 3600
 """How long finished and failed jobs can be asked about."""
 DRAWN_SECONDS = 600
 """How long a page that could not be drawn is shown as a failure."""
+REST_SECONDS = 20.0
+"""Quiet time after which what a new order left out is pushed."""
 SCORE_SECONDS = 3600
 """Longest time of one scoring or publishing job."""
 
@@ -167,6 +169,15 @@ class Queues:
             retry = Retry(2, interval=[5, 30])
             return self._enqueue("score", "score_pool", (project, reason, again), job_id=job_id, retry=retry)
 
+    def request_rest(self, project: str, delay: float = REST_SECONDS) -> str:
+        """Ask for the predictions that a new order of a quick head left out. Returns the id of the job that will."""
+        with reachable():
+            job_id = uuid.uuid4().hex
+            holder = Debounce(self.redis, "rest").claim(project, job_id, self.to_come)
+            if holder != job_id:
+                return holder
+            return self._enqueue("push", "finish_order", (project,), job_id=job_id, delay=delay, retry=Retry(2))
+
     def finish_predictions(self, project: str, task_ids: Sequence[int], version: str) -> list[str]:
         """Ask for predictions of tasks that a request had no time for. Returns the jobs' ids."""
         size = self.settings.score_shard_size
@@ -285,7 +296,10 @@ class Queues:
             if job.get_status() != JobStatus.STARTED and not job.dependent_ids:
                 with contextlib.suppress(InvalidJobOperation):
                     job.cancel()
-                for kind, function in (("train", "train"), ("score", "score_pool"), ("refit", "refit")):
+                for kind, function in (
+                    *(("train", "train"), ("score", "score_pool")),
+                    *(("refit", "refit"), ("rest", "finish_order")),
+                ):
                     claims = Debounce(self.redis, kind)
                     if str(job.func_name).endswith(f".{function}") and claims.holder(job.args[0]) == job_id:
                         claims.give_up(job.args[0])
@@ -331,7 +345,7 @@ class Queues:
         """Keep nothing of a project that is gone."""
         with reachable():
             self.ledger.erase(project)
-            for kind in ("train", "score"):
+            for kind in ("train", "score", "refit", "rest", "portrait"):
                 Debounce(self.redis, kind).give_up(project)
 
     def mark_predicting(self, seconds: float = 2.0) -> None:

@@ -159,18 +159,13 @@ class HemaloopWorker(Worker):
                 horse.stdin.close()
             except BrokenPipeError:
                 log.warning("job %s: its process ended before it read its order", job.id)
-
-    def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
-        """As rq does it; a worker of quick heads then makes the next job's process ready, its modules imported."""
-        found: tuple[int | None, int | None, Any] = super().wait_for_horse()
-        if not self._stop_requested:
-            self.make_ready()
-        return found
+        self.make_ready()
 
     def make_ready(self) -> None:
         """Start the process of the next job where jobs should take seconds; it holds its memory while it waits.
 
-        Where no project has a quick head yet, none is kept: the job that learns the first one makes the next ready.
+        It imports what it needs while the job before is at work. Where no project has a quick head yet, none is kept:
+        the job that learns the first one makes the next ready.
         """
         if self._spare is None and self.queue_names() == [QUICK]:
             with contextlib.suppress(redis.ConnectionError, redis.TimeoutError):

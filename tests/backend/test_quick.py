@@ -18,7 +18,7 @@ from hemaloop.dataset import split_of
 from hemaloop.errors import ImageError
 from hemaloop.images import ImageLoader, image_key
 from hemaloop.labelconfig import Control, parse_label_config
-from hemaloop.quick import learning
+from hemaloop.quick import learning, listing, reordering
 from hemaloop.quick.vectors import Remembered, Vector, Vectors
 from hemaloop.store import ArtifactStore
 from hemaloop.supervisor import Supervisor
@@ -51,6 +51,11 @@ class Marrow:
         self.place.queues.request_training(PROJECT, "test", now=False, delay=0.01)
         time.sleep(0.02)
         return self.work()
+
+    def refit(self) -> dict[str, Any]:
+        """As after a webhook, without a look for a new representation; what came of it."""
+        self.place.queues.request_refit(PROJECT, "test")
+        return dict(self.work()["refit"])
 
     def choose(self, numbers: range) -> None:
         for number in numbers:
@@ -113,6 +118,53 @@ def test_a_head_is_learned_judged_and_in_force_without_an_image_being_opened(lea
     manifest = learned.place.store.manifest(PROJECT, "type", version)
     assert manifest.figures["accuracy"] > 0.5
     assert not set(manifest.gate) & manifest.seen
+
+
+def test_the_head_of_a_new_order_is_in_force_before_the_rest_which_waits_for_a_quiet_moment(learned: Marrow) -> None:
+    def listed(*_: Any, **__: Any) -> None:
+        raise AssertionError("the pool was listed")
+
+    learned.choose(range(1, 25))
+    learned.patch.setattr(reordering, "FIRST", 6)
+    with learned.patch.context() as patch:
+        patch.setattr(listing, "listed", listed)
+        assert learned.refit()["order"]["pushed"] == 6
+    first = learned.studio.queue()
+    assert len(first) == 6
+    version = learned.studio.title
+    learned.choose(range(25, 26))
+    assert reordering.finish(learned.place, PROJECT)["outcome"] == "later", "an order came a moment ago"
+    assert learned.studio.versions()[version] == 6
+    learned.patch.setattr(reordering, "REST_SECONDS", 0.0)
+    assert reordering.finish(learned.place, PROJECT)["outcome"] == "queued"
+    learned.work()
+    after = learned.studio.queue()
+    assert set(after) == set(range(26, 41)), "every open task has its place"
+    left = [number for number in first if number != 25]
+    assert after[: len(left)] == left, "and none comes before those that came first"
+
+
+def test_superseded_predictions_go_with_the_rest_and_those_of_others_stay(learned: Marrow) -> None:
+    learned.choose(range(1, 25))
+    learned.refit()
+    before = set(learned.studio.versions())
+    for version in ("parts-0009-abcdef", "a colleague's"):
+        learned.studio.predictions.append({"task": 30, "result": [], "score": 0.5, "model_version": version})
+    learned.patch.setattr(reordering, "REST_SECONDS", 0.0)
+    reordering.finish(learned.place, PROJECT)
+    learned.work()
+    assert set(learned.studio.versions()) == before | {"a colleague's"}
+    assert learned.studio.model_version == learned.studio.title, "deleting has not cleared the choice"
+
+
+def test_a_task_that_came_or_went_since_the_last_listing_makes_a_new_one(learned: Marrow) -> None:
+    learned.choose(range(1, 25))
+    del learned.studio.tasks[40]
+    marrow_stage.add_cells(learned.studio, learned.folder, 2)
+    assert sorted(learned.studio.tasks)[-1] > 40
+    learned.refit()
+    assert set(learned.studio.queue()) >= set(range(25, 40))
+    assert all(one["task"] in learned.studio.tasks for one in learned.studio.predictions[-15:])
 
 
 def test_fewer_annotations_than_asked_for_and_the_same_ones_twice_make_no_head(learned: Marrow) -> None:
@@ -211,8 +263,7 @@ def test_near_duplicates_are_not_proposed_one_after_the_other(learned: Marrow) -
     learned.studio.config = marrow_stage.config(order="spread")
     learned.ask()
     learned.choose(range(1, 25))
-    learned.place.queues.request_refit(PROJECT, "test")
-    learned.work()
+    learned.refit()
     head = [number for number in learned.studio.queue() if number in strange and not learned.is_gate(number)]
     assert strange[head[0]] != strange[head[1]]
 

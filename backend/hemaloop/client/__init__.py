@@ -156,6 +156,16 @@ class LabelStudio(Transport):
         body = self.request("GET", "/api/tasks", params=params, timeout=SLOW)
         return [(task["id"], task["predictions_score"]) for task in body["tasks"]]
 
+    def newest_task(self, project_id: int) -> tuple[int, int]:
+        """How many tasks the project has and the highest id among them, (0, 0) where there is none.
+
+        While neither changes, no task has come or gone: ids only rise.
+        """
+        query = {"filters": {"conjunction": "and", "items": []}, "ordering": ["-tasks:id"]}
+        params = {"project": project_id, "page_size": 1, "resolve_uri": "false", "query": json.dumps(query)}
+        body = self.request("GET", "/api/tasks", params=params, timeout=SLOW)
+        return int(body["total"]), max((int(task["id"]) for task in body["tasks"]), default=0)
+
     def submit_annotation(
         self, task_id: int, result: Sequence[Mapping[str, Any]], *, lead_time: float = 10.0, **fields: Any
     ) -> Json:

@@ -22,6 +22,7 @@ from hemaloop.manifest import Manifest, finite
 from hemaloop.plugin import Image, Progress, Representing
 from hemaloop.pool import listed
 from hemaloop.projects import build_plugin
+from hemaloop.quick import listing
 from hemaloop.quick.vectors import Vector, Vectors
 from hemaloop.store import ArtifactStore
 from hemaloop.workplace import Workplace, project_id
@@ -68,7 +69,9 @@ class Lock(Protocol):
 def learn_if_due(place: Workplace, project: str, control: Control, asked: bool, lock: Lock) -> Learned:
     """Learn a representation of all images where one is due, and see to it that every image has a vector."""
     place.queues.ledger.mark_quick(project)
-    tasks = [task for task in listed(place.studio, project_id(project)) if task["data"].get(control.data_key)]
+    every = list(listed(place.studio, project_id(project)))
+    listing.remember(place, project, control, every)
+    tasks = [task for task in every if task["data"].get(control.data_key)]
     known = known_representations(place.store, project, control)
     why = due(control, len(tasks), known, asked)
     if why is None:

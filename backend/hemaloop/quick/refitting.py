@@ -89,7 +89,9 @@ def _refit(
         }
     }
     if any(one.state == "promoted" for one in outcomes.values()):
-        told["order"] = reordering.reorder(place, project, config, bases, "a head was promoted")
+        told["order"] = reordering.reorder(
+            place, project, config, bases, {int(task["id"]) for task in tasks}, "a head was promoted"
+        )
     ended = time.monotonic()
     told["seconds"] = {
         name: round(seconds, 3)

@@ -1,25 +1,32 @@
-"""A pool rescored from its vectors, pushed and in force in one job, where `priorities` and `publication` take three.
+"""A pool rescored from its vectors, its head pushed and in force in one job, where the ordinary jobs take three.
 
-The steps and their order are theirs. Label Studio lists the pool once instead of at every step; whatever comes
-meanwhile is asked for by its own event, or found by the reconciliation.
+    all scored ─▶ the first `FIRST` pushed ─▶ version in force      while somebody waits
+    a quiet `REST_SECONDS` later ─▶ the rest pushed, superseded predictions gone      by the ordinary jobs
+
+Label Studio stores 400 predictions a second and deletes 200, and holds up annotators meanwhile; the next few
+annotations bring another order. Tasks without a prediction of the version in force come last in its order, and get one
+when they are opened.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hemaloop import priorities, publication
-from hemaloop.debounce import WorkLock
-from hemaloop.labelconfig import LabelConfig
+from hemaloop.debounce import Debounce, WorkLock
+from hemaloop.labelconfig import LabelConfig, parse_label_config
 from hemaloop.plugin import Representing
-from hemaloop.pool import Waiting, all_waiting
+from hemaloop.pool import Waiting
 from hemaloop.projects import LiveModel
+from hemaloop.queues import REST_SECONDS
+from hemaloop.quick import listing
 from hemaloop.quick.vectors import Vector
 from hemaloop.ranking import packed
 from hemaloop.results import Answer, relevance_of, task_prediction
@@ -32,6 +39,8 @@ log = logging.getLogger(__name__)
 
 HEAD = 200
 """Images that are spread; the next few annotations bring another order."""
+FIRST = 500
+"""Predictions that are pushed before the version is in force: nobody labels as many before the rest is there."""
 
 
 class Base(Protocol):
@@ -56,18 +65,24 @@ def stacked(vectors: Sequence[Vector]) -> NDArray[np.float32]:
 
 
 def reorder(
-    place: Workplace, project: str, config: LabelConfig, bases: Mapping[str, Base], reason: str
+    place: Workplace,
+    project: str,
+    config: LabelConfig,
+    bases: Mapping[str, Base],
+    annotated: Collection[int],
+    reason: str,
 ) -> dict[str, Any]:
-    """Score every open task from its vector under the promoted model, push, and put that model in force.
+    """Score every open task from its vector under the promoted model, push the first, and put that model in force.
 
-    Where other controls have a say too, or images lack a vector, the ordinary jobs do it instead.
+    Where other controls have a say too, or images lack a vector, the ordinary jobs do it instead. annotated: ids of
+    every task with a submitted annotation.
     """
     model = target(place.store, project, config)
     (first, *others) = config.bound
     base = bases.get(first.name)
     if others or base is None or first.heat is not None:
         return _left_to_jobs(place, project, reason, "other controls have a say")
-    waiting = all_waiting(place.studio, project_id(project), config, model.version, spread=config.spreads)
+    waiting = listing.waiting(place, project, first, annotated, spread=config.spreads)
     known = [task for task in waiting if task.data.get(first.data_key) in base.vectors]
     broken = place.queues.ledger.failed(project, base.version)
     missing = {task.id for task in waiting} - {task.id for task in known} - broken
@@ -81,15 +96,32 @@ def reorder(
     plan = priorities.Plan(uuid.uuid4().hex, published.version, published.parts, 0, reason)
     with WorkLock(place.queues.redis, f"push:{project}", wait=publication.LOCK_WAIT_SECONDS) as lock:
         pushed, notes = publication.push(
-            place, project, info, config, model, scored, still={task.id for task in waiting}, head=HEAD
+            place, project, info, config, model, scored, still={task.id for task in waiting}, head=HEAD, most=FIRST
         )
         lock.check()
-        publication.switch(place, project, info, config, plan)
+        publication.switch(place, project, info, plan)
+    place.queues.request_rest(project)
     report = {"outcome": "published", "version": model.version, "pushed": pushed, "notes": notes}
     place.queues.ledger.note(project, "publication", {**report, "faults": [], "ordered": True, "order": []})
-    if missing:
-        place.queues.request_scores(project, "images had no vector while the pool was put in order")
     return report
+
+
+def finish(place: Workplace, project: str) -> dict[str, Any]:
+    """Delete what the last new orders superseded, and let the ordinary jobs push what they left out: once there was no
+    other for `REST_SECONDS`.
+    """
+    claims = Debounce(place.queues.redis, "rest")
+    published = place.store.published(project)
+    left = published.created + REST_SECONDS - time.time() if published is not None else 0.0
+    claims.give_up(project)
+    if 0 < left <= REST_SECONDS:  # longer where the clock was set back
+        place.queues.request_rest(project, left)
+        return {"outcome": "later", "why": f"another order came meanwhile; the rest is pushed {left:.0f} s from now"}
+    if published is not None:
+        info = place.studio.project(project_id(project))
+        with WorkLock(place.queues.redis, f"push:{project}", wait=publication.LOCK_WAIT_SECONDS):
+            publication.clear(place, project, info, parse_label_config(info.label_config), published.version)
+    return {"outcome": "queued", "job": place.queues.request_scores(project, "the rest of the pool")}
 
 
 def _left_to_jobs(place: Workplace, project: str, reason: str, why: str) -> dict[str, Any]:

@@ -45,6 +45,9 @@ KINDS = {
     "score_shard": "scoring images",
     "publish": "publishing",
     "finish_predictions": "late predictions",
+    "refit": "learning a head",
+    "finish_order": "planning the rest of the order",
+    "embed_shard": "embedding images",
     "portray": "drawing this page",
     "simulate": "simulation",
 }
