@@ -25,7 +25,8 @@ from hemaloop.project_setup import Connected, add_local_storage, create_project,
 from hemaloop.store import ArtifactStore
 
 WIDTH, HEIGHT = 320, 240
-Cells = list[tuple[int, int, int, int, str]]
+Cell = tuple[int, int, int, int, str]
+Cells = list[Cell]
 
 
 def wait_for(seen: Callable[[], Any], what: str, seconds: float = 240.0) -> Any:

@@ -143,16 +143,21 @@ class _Reader:
     faults: list[str]
 
     def detections(self, regions: Sequence[Mapping[str, Any]]) -> Detections:
-        boxes, labels = [], []
+        boxes, labels, taken = [], [], set[tuple[float, ...]]()
         for region, label, fault in self._labelled(regions):
             try:
-                boxes.append(_box(region.get("value"), self.width, self.height))
-                labels.append(label)
+                box = _box(region.get("value"), self.width, self.height)
             except AnnotationError as error:
                 self._leave_out(region, fault or str(error))
-            else:
-                if fault:
-                    self._leave_out(region, f"{fault}; it is taken neither for an object nor for background")
+                continue
+            # Whoever accepts an answer about a place where the model's box lies already has it twice.
+            place = (label, *(round(side, 1) for side in box))
+            if place not in taken:
+                taken.add(place)
+                boxes.append(box)
+                labels.append(label)
+            if fault:
+                self._leave_out(region, f"{fault}; it is taken neither for an object nor for background")
         return Detections.truth(boxes, labels)
 
     def class_map(self, regions: Sequence[Mapping[str, Any]]) -> ClassMap:

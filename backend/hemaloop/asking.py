@@ -39,16 +39,21 @@ class Seen:
 
 
 def asked(config: LabelConfig, control: Control, drawn: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The drawn regions that a bound control answers: its own, and those of controls without a model."""
+    """The drawn regions that a bound control answers: the last of its own, and those of controls without a model.
+
+    With a box that was drawn with a label, Label Studio sends along every other one of that label; with a point or a
+    rectangle without a label, those since the last answer was taken or refused.
+    """
     if control.kind not in _DRAWN_ON or control.regions is not None:
         return []
     others = {one.name for one in config.bound} - {control.name}
-    # Label Studio sends along the model's own regions of the label that was drawn with.
-    return [
+    found = [
         region
         for region in drawn
         if region.get("from_name") not in others and not str(region.get("origin", "")).startswith("prediction")
     ]
+    own = [region for region in found if region.get("from_name") == control.name]
+    return [region for region in found if region not in own[:-1]]
 
 
 def answer(

@@ -44,7 +44,7 @@ def read_prompt(drawn: Sequence[Mapping[str, Any]], width: int, height: int, to_
         x, y, *sides = (float(one) / 100 for one in numbers if one is not None)
         if point:
             points.append((x * width, y * height))
-            positive.append(region.get("is_positive", value.get("is_positive", True)) is not False)
+            positive.append(bool(region.get("is_positive", value.get("is_positive", True))))
             continue
         left, right = sorted((x, x + sides[0]))
         top, bottom = sorted((y, y + sides[1]))

@@ -116,6 +116,15 @@ def test_accepted_predictions_are_truth_like_drawn_boxes() -> None:
     assert truth.prediction.scores.tolist() == [1, 1]
 
 
+def test_a_box_that_an_accepted_answer_put_there_a_second_time_counts_once() -> None:
+    first = rectangle(30.625, 27.5, 2.5, 3.75, origin="prediction")
+    again, other = rectangle(30.625, 27.5, 2.5, 3.7499999, origin="manual"), rectangle(30.625, 27.5, 2.5, 3.75, "WBC")
+    read, faults = read_result([first, again, other], BOX, WIDTH, HEIGHT)
+    assert isinstance(read, Detections)
+    assert read.labels.tolist() == [0, 1]
+    assert faults == []
+
+
 def test_what_a_browser_submitted_is_read() -> None:
     """Values recorded from Label Studio 1.23.2 in a browser; regions of other controls are not looked at."""
     drawn = {"x": 34.35212298682283, "y": 27.013177159590036, "width": 4.721815519765741, "height": 6.442166910688137}

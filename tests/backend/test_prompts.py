@@ -83,12 +83,19 @@ def test_what_label_studio_sends_is_read_in_px() -> None:
         {"to_name": "image", "value": {"x": 50, "y": 25, "width": 25, "height": 100, "rotation": 0}},
         {"to_name": "image", "is_positive": False, "value": {"x": 10, "y": 10, "keypointlabels": ["a"]}},
         {"to_name": "image", "is_positive": True, "type": "keypointlabels", "value": {"x": 20, "y": 50}},
+        {
+            "to_name": "image",
+            "is_positive": 0,
+            "type": "keypoint",
+            "value": {"x": 5, "y": 5, "width": 0.2, "labels": []},
+        },
+        {"to_name": "image", "type": "rectangle", "value": {"x": 0, "y": 0, "width": 10, "height": 10}},
         {"to_name": "other", "value": {"x": 0, "y": 0, "width": 1, "height": 1}},
         {"value": {"x": 0, "y": 0, "width": 0, "height": 5}},
         {"value": {"x": 0, "y": None, "width": 5, "height": 5}},
         {"value": {"format": "rle", "rle": [1]}},
     ]
     found = read_prompt(drawn, 200, 100, "image")
-    assert found.boxes.tolist() == [[100, 25, 150, 100]]
-    assert found.points.tolist() == [[20, 10], [40, 50]]
-    assert found.positive.tolist() == [False, True]
+    assert found.boxes.tolist() == [[100, 25, 150, 100], [0, 0, 20, 10]]
+    assert found.points.tolist() == [[20, 10], [40, 50], [10, 5]]
+    assert found.positive.tolist() == [False, True, False]

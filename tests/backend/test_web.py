@@ -286,6 +286,20 @@ def test_regions_of_the_model_that_are_sent_along_ask_nothing(app: flask.Flask, 
         assert len(ask(app, "POST", "/predict", body).json["results"][0]["result"]) == expected
 
 
+def test_of_boxes_that_were_drawn_with_a_label_only_the_last_one_asks(app: flask.Flask, folder: Path) -> None:
+    """Label Studio sends along every box of that label, those of earlier answers too."""
+    tasks = web_stage.tasks(folder, 1)
+    everywhere = {"result": [drawn((0, 0, 100, 100))]}
+    found = ask(app, "POST", "/predict", predict_body(tasks, stub_plugin.config(), everywhere)).json["results"][0]
+    boxes = [{**region, "origin": "manual", "from_name": "cells"} for region in found["result"]]
+    body = predict_body(tasks, stub_plugin.config(), {"result": boxes})
+    (answer,) = ask(app, "POST", "/predict", body).json["results"][0]["result"]
+    assert answer["value"] == boxes[-1]["value"]
+    elsewhere = [{**region, "from_name": "around", "type": "rectangle"} for region in boxes]
+    body = predict_body(tasks, stub_plugin.config(), {"result": elsewhere})
+    assert len(ask(app, "POST", "/predict", body).json["results"][0]["result"]) == len(boxes)
+
+
 @pytest.mark.parametrize(
     "region",
     [

@@ -49,7 +49,7 @@ def _questions(address: str, config: str, path: Path, width: int, height: int) -
         value = {"x": 100 * x / width, "y": 100 * y / height, **size}
         region = {"id": f"q{number}", "to_name": "image", "type": "rectanglelabels", "value": value}
         if number % 2:
-            point = {"x": value["x"], "y": value["y"], "width": 0.2, "keypointlabels": ["What is here?"]}
+            point = {"x": value["x"], "y": value["y"], "width": 0.2, "labels": []}
             region = {**region, "type": "keypointlabels", "is_positive": True, "value": point}
         body = web_stage.predict_body([task], shipped_config(config), {"result": [region]}, project)
         began = time.perf_counter()
