@@ -270,3 +270,21 @@ def test_a_damaged_artifact_is_refused_with_the_tensor_named(artifact: Path, tmp
 def test_asking_for_name_and_options_imports_no_torch() -> None:
     code = "import sys, hemaloop_faster_rcnn as f; f.FasterRCNN(('RBC',)); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_prediction_imports_no_compiler_and_who_asks_for_it_gets_the_real_one() -> None:
+    code = """
+import sys
+from hemaloop.synthetic import render_smear
+from hemaloop_faster_rcnn import CBC_LABELS, STARTER, FasterRCNN
+plugin = FasterRCNN(CBC_LABELS)
+plugin.load(STARTER)
+assert len(plugin.predict([render_smear(0).image])[0].boxes)
+assert not {"torch._dynamo", "sympy", "triton"} & set(sys.modules)
+asked = sys.modules["torchvision.ops.roi_align"].is_compile_supported("cpu")
+from torch._dynamo.utils import is_compile_supported
+assert asked == is_compile_supported("cpu")
+assert sys.modules["torch._dynamo"].__file__
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
