@@ -17,24 +17,18 @@ _UNTOUCHED = {"Anonymous:": "0", "Swap:": "0"}
 
 
 def give_back_memory() -> None:
-    """Give freed pages back to the system: loading a model takes more than the model does. Only with glibc."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # another C library
-            ctypes.CDLL(None).malloc_trim(0)
+    """Give back freed pages, with glibc, and on Linux pages of libraries, of which the loader of torch reads 200 MB.
 
-
-def rest() -> None:
-    """Give back what is only needed again with the next task: freed pages, and on Linux pages of libraries.
-
-    Of these the loader has read 200 MB to relocate torch for a GPU. They stay in the system's cache of files, which
-    maps them again, without a look at the disk, where they are needed.
+    These stay in the system's cache of files, which maps them again, without a look at the disk, where they are needed.
     """
-    give_back_memory()
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            advise = ctypes.CDLL(None).madvise
-            for start, end in _untouched(Path("/proc/self/smaps").read_text()):
-                advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
+    if sys.platform != "linux":
+        return
+    here = ctypes.CDLL(None)
+    with contextlib.suppress(AttributeError):  # another C library
+        here.malloc_trim(0)
+    with contextlib.suppress(OSError):
+        for start, end in _untouched(Path("/proc/self/smaps").read_text()):
+            here.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
 
 
 def _untouched(mappings: str) -> Iterator[tuple[int, int]]:

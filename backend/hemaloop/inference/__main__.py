@@ -23,7 +23,7 @@ from hemaloop.inference.wire import (
     send_reply,
 )
 from hemaloop.labelconfig import parse_label_config
-from hemaloop.memory import rest
+from hemaloop.memory import give_back_memory
 from hemaloop.scoring import Scorer, TaskRef, TaskScore
 
 _NICENESS = 5
@@ -56,7 +56,7 @@ def _next(questions: queue.SimpleQueue[Question]) -> Question:
     try:
         return questions.get(timeout=_IDLE_SECONDS)
     except queue.Empty:
-        rest()
+        give_back_memory()
         return questions.get()
 
 
