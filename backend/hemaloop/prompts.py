@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from hemaloop.errors import PluginError
 from hemaloop.plugin import ClassMap, Detections, Prediction, Prompt
@@ -113,6 +112,8 @@ def _holds(boxes: NDArray[np.float32], point: NDArray[np.float32]) -> Mask:
 
 def _chosen_parts(shown: ClassMap, prompt: Prompt) -> ClassMap:
     """What lies in drawn boxes, and the connected parts under positive points, without those under negative ones."""
+    from scipy import ndimage  # 17 MB of every process that predicts, and boxes need none of it
+
     parts, _ = ndimage.label(shown.labels > 0, _EIGHT)
     kept = inside_of(prompt.boxes, parts.shape)
     wanted, removed = (

@@ -16,6 +16,7 @@ from rq.serializers import JSONSerializer
 from hemaloop import logs
 from hemaloop.config import load_settings
 from hemaloop.errors import QueueError
+from hemaloop.memory import give_back_memory
 from hemaloop.queues import connect
 from hemaloop.worker import HemaloopJob, HemaloopQueue, HemaloopWorker
 
@@ -42,6 +43,7 @@ def make_ready() -> None:
     from hemaloop.quick import refitting
 
     torch.set_num_threads(1)
+    give_back_memory()
     log.debug("ready for %s", refitting.__name__)
 
 

@@ -63,9 +63,9 @@ def name_of(network: AutoEncoder, shown: dict[str, str | int | float]) -> str:
     return digest.hexdigest()[:16]
 
 
-def write(directory: Path, description: Description, network: AutoEncoder, head: Head | None) -> None:
-    """Write the files into an existing directory."""
-    artifact.write_network(directory / REPRESENTATION, network)
+def write(directory: Path, description: Description, weights: artifact.Weights, head: Head | None) -> None:
+    """Write the files into an existing directory. weights: of the representation."""
+    artifact.write_weights(directory / REPRESENTATION, weights)
     if head is not None:
         artifact.write_network(directory / CLASSIFIER, head.classifier)
         save_file({"known": torch.from_numpy(head.known).half()}, directory / KNOWN)

@@ -31,7 +31,6 @@ class Embedder:
         fold_normalisation(used.encoder)
         self._network = placed(used, arithmetic)
         self._options = options
-        self.network = network
         self.arithmetic = arithmetic
 
     def embed(self, images: Sequence[Image]) -> NDArray[np.float32]:

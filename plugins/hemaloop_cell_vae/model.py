@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hemaloop.errors import NotFitted, PluginError
 from hemaloop.networks.arithmetic import arithmetic_for
+from hemaloop.networks.artifact import weights_of
 from hemaloop.plugin import Classification, Image, Scored
 from hemaloop_cell_vae import artifact, relevance
 from hemaloop_cell_vae.artifact import Description, HeadDescription
@@ -29,7 +30,7 @@ class Model:
     def __init__(
         self, network: AutoEncoder, labels: tuple[str, ...], options: CellVAEOptions, device: str, head: Head | None
     ) -> None:
-        self._network = network
+        self._weights = weights_of(network)
         self._labels = labels
         self._options = options
         self._device = device
@@ -103,7 +104,7 @@ class Model:
             options=self._shown,
             head=said,
         )
-        artifact.write(directory, description, self._network, head)
+        artifact.write(directory, description, self._weights, head)
 
     @classmethod
     def load(

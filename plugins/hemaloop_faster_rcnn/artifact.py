@@ -33,9 +33,9 @@ class Description(artifact.Description):
     boxes: Mapping[str, int] = pydantic.Field(default_factory=dict)
 
 
-def write(directory: Path, network: nn.Module, description: Description) -> None:
+def write(directory: Path, weights: artifact.Weights, description: Description) -> None:
     """Write both files into an existing directory."""
-    artifact.write_network(directory / WEIGHTS, network)
+    artifact.write_weights(directory / WEIGHTS, weights)
     artifact.write_description(directory / DESCRIPTION, description)
 
 

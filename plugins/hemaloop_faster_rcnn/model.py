@@ -11,6 +11,7 @@ from torch import nn
 
 from hemaloop.errors import OptionError
 from hemaloop.networks.arithmetic import arithmetic_for
+from hemaloop.networks.artifact import weights_of
 from hemaloop.networks.pictures import checked_images
 from hemaloop.plugin import Detections, Image, Scored
 from hemaloop_faster_rcnn import artifact
@@ -29,7 +30,7 @@ class Model:
     """Immutable once made, so that threads may share it."""
 
     def __init__(self, network: nn.Module, description: Description, options: FasterRCNNOptions, device: str) -> None:
-        self._network = network
+        self._weights = weights_of(network)
         self._description = description
         self._options = options
         self.labels = description.labels
@@ -83,7 +84,7 @@ class Model:
 
     def save(self, directory: Path) -> None:
         """Write the artifact into an existing directory."""
-        artifact.write(directory, self._network, self._description)
+        artifact.write(directory, self._weights, self._description)
 
     @classmethod
     def load(cls, directory: Path, labels: tuple[str, ...], options: FasterRCNNOptions, device: str) -> Model:

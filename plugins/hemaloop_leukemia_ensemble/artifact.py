@@ -35,9 +35,9 @@ class Description(artifact.Description):
     stain: tuple[Three, Three] | None = None
 
 
-def write(directory: Path, network: nn.Module, description: Description) -> None:
+def write(directory: Path, weights: artifact.Weights, description: Description) -> None:
     """Write both files into an existing directory."""
-    artifact.write_network(directory / WEIGHTS, network)
+    artifact.write_weights(directory / WEIGHTS, weights)
     artifact.write_description(directory / DESCRIPTION, description)
 
 

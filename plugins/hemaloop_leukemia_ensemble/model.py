@@ -13,6 +13,7 @@ from scipy.special import softmax
 from torch.nn import functional as F
 
 from hemaloop.networks.arithmetic import arithmetic_for
+from hemaloop.networks.artifact import weights_of
 from hemaloop.networks.pictures import checked_images
 from hemaloop.plugin import Classification, Image, Scored
 from hemaloop_leukemia_ensemble import artifact, decision, explanation, relevance
@@ -29,7 +30,7 @@ class Model:
     """Immutable once made, so that threads may share it."""
 
     def __init__(self, network: Ensemble, description: Description, options: LeukemiaOptions, device: str) -> None:
-        self._network = network
+        self._kept = weights_of(network)
         self.description = description
         # what an image looks like to the network is the artifact's to say, not the options'
         self._options = options.model_copy(update={"patch": description.patch, "margin": description.margin})
@@ -64,8 +65,11 @@ class Model:
     def calibrated_on(self, logits: NDArray[np.float64], truths: NDArray[np.int64]) -> Model:
         """The same model with the temperature that fits logits (N, 3, C) of images with these classes."""
         winners = np.stack([decision.winning_logits(one) for one in logits])
-        description = self.description.model_copy(update={"temperature": decision.fit_temperature(winners, truths)})
-        return Model(self._network, description, self._options, str(self._arithmetic.device))
+        made = copy.copy(self)
+        made.description = self.description.model_copy(
+            update={"temperature": decision.fit_temperature(winners, truths)}
+        )
+        return made
 
     def _checked(self, images: Sequence[Image]) -> list[Image]:
         return checked_images(images)
@@ -102,7 +106,7 @@ class Model:
 
     def save(self, directory: Path) -> None:
         """Write the artifact into an existing directory."""
-        artifact.write(directory, self._network, self.description)
+        artifact.write(directory, self._kept, self.description)
 
     @classmethod
     def load(cls, directory: Path, labels: tuple[str, ...], options: LeukemiaOptions, device: str) -> Model:

@@ -35,10 +35,10 @@ class Description(artifact.Description):
         return Architecture(self.encoder, self.depth, self.decoder)
 
 
-def write(directory: Path, network: nn.Module | None, description: Description) -> None:
+def write(directory: Path, weights: artifact.Weights | None, description: Description) -> None:
     """Write into an existing directory."""
-    if network is not None:
-        artifact.write_network(directory / WEIGHTS, network)
+    if weights is not None:
+        artifact.write_weights(directory / WEIGHTS, weights)
     artifact.write_description(directory / DESCRIPTION, description)
 
 

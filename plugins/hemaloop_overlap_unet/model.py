@@ -11,6 +11,7 @@ from torch import nn
 
 from hemaloop.errors import PluginError
 from hemaloop.networks.arithmetic import arithmetic_for
+from hemaloop.networks.artifact import weights_of
 from hemaloop.networks.pictures import checked_image, checked_images
 from hemaloop.plugin import ClassMap, Image, Prompt, Scored
 from hemaloop.prompts import INSIDE, inside_of, pixels_of
@@ -36,7 +37,7 @@ class Model:
         options: OverlapUNetOptions,
         device: str,
     ) -> None:
-        self._network = network
+        self._weights = None if network is None else weights_of(network)
         self._description = description
         self._meaning = meaning
         self._options = options
@@ -118,7 +119,7 @@ class Model:
 
     def save(self, directory: Path) -> None:
         """Write the artifact into an existing directory."""
-        artifact.write(directory, self._network, self._description)
+        artifact.write(directory, self._weights, self._description)
 
     @classmethod
     def load(

@@ -194,7 +194,7 @@ with web_stage.backend(Path({str(tmp_path)!r}), inference_processes=1) as (app, 
     page = f"/ui/projects/{{web_stage.PROJECT}}"
     for path in ("/ui/", page, f"{{page}}/parts/now", "/metrics"):
         assert web_stage.ask(app, "GET", path).status_code == 200, path
-unwanted = ("torch", "torchvision", "label_studio_sdk", "matplotlib")
+unwanted = ("torch", "torchvision", "label_studio_sdk", "matplotlib", "scipy", "skimage")
 heavy = sorted(name for name in unwanted if name in sys.modules)
 assert not heavy, heavy
 """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from hemaloop.errors import DatasetError, ImageError, NotFitted, StoreError, Tra
 from hemaloop.evaluation.detection import evaluate_detections, intersection_over_union
 from hemaloop.plugin import Detections, Example, FitReport, Prediction, Silent
 from hemaloop.synthetic import render_smear
-from hemaloop_faster_rcnn import FasterRCNN
+from hemaloop_faster_rcnn import CBC_LABELS, STARTER, FasterRCNN
 from hemaloop_faster_rcnn.training import LOSSES
 
 LABELS = ("RBC", "WBC", "Platelets")
@@ -270,3 +272,54 @@ def test_a_damaged_artifact_is_refused_with_the_tensor_named(artifact: Path, tmp
 def test_asking_for_name_and_options_imports_no_torch() -> None:
     code = "import sys, hemaloop_faster_rcnn as f; f.FasterRCNN(('RBC',)); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_prediction_imports_no_compiler_and_who_asks_for_it_gets_the_real_one() -> None:
+    code = """
+import sys
+from hemaloop.synthetic import render_smear
+from hemaloop_faster_rcnn import CBC_LABELS, STARTER, FasterRCNN
+plugin = FasterRCNN(CBC_LABELS)
+plugin.load(STARTER)
+assert len(plugin.predict([render_smear(0).image])[0].boxes)
+assert not {"torch._dynamo", "sympy", "triton"} & set(sys.modules)
+asked = sys.modules["torchvision.ops.roi_align"].is_compile_supported("cpu")
+from torch._dynamo.utils import is_compile_supported
+assert asked == is_compile_supported("cpu")
+assert sys.modules["torch._dynamo"].__file__
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_loaded_model_saves_what_it_was_loaded_from(tmp_path: Path) -> None:
+    plugin = FasterRCNN(CBC_LABELS)
+    plugin.load(STARTER)
+    plugin.save(tmp_path)
+    before, after = (load_file(folder / "detector.safetensors") for folder in (STARTER, tmp_path))
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert value.dtype == after[name].dtype, name
+        assert torch.equal(value, after[name]), name
+
+
+def test_a_model_keeps_its_weights_once_as_they_compute_and_once_as_they_are_written() -> None:
+    plugin = FasterRCNN(CBC_LABELS)
+    plugin.load(STARTER)
+    held = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in _tensors(plugin)}
+    written = (STARTER / "detector.safetensors").stat().st_size
+    assert written < sum(held.values()) < 3.2 * written
+
+
+def _tensors(root: object) -> Iterator[torch.Tensor]:
+    """Those that an object holds on to."""
+    seen: set[int] = set()
+    waiting: list[object] = [vars(root)]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen or isinstance(one, type | ModuleType | FunctionType):
+            continue
+        seen.add(id(one))
+        if isinstance(one, torch.Tensor):
+            yield one
+        waiting.extend(gc.get_referents(one))

@@ -103,7 +103,7 @@ def test_cells_of_a_step_are_drawn_as_balance_says(
 ) -> None:
     labels = torch.tensor([0] * 500 + [1] * 480 + [2] * 20)
     kept = Kept(torch.zeros(1000, 1, 1, 1), labels, torch.zeros(1000, 4))
-    network: Any = trained._fitted_model()._network
+    network: Any = trained._fitted_model()._finder._network
     lesson = KeptFeatures(network.roi_heads, kept, replace(HEAD, balance=balance), 20, 0)
     drawn = torch.cat([batch.labels for batch in lesson.batches(1, False)])
     assert len(drawn) == 20 * BOXES

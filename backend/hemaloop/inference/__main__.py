@@ -23,10 +23,13 @@ from hemaloop.inference.wire import (
     send_reply,
 )
 from hemaloop.labelconfig import parse_label_config
+from hemaloop.memory import give_back_memory
 from hemaloop.scoring import Scorer, TaskRef, TaskScore
 
 _NICENESS = 5
 """The web process goes first, a training last."""
+_IDLE_SECONDS = 5.0
+"""Without a question, until memory is given back that only the next one needs."""
 
 
 def main() -> None:
@@ -45,7 +48,16 @@ def _serve(wire: Wire) -> None:
     threading.Thread(target=_listen, args=(wire, questions), name="owner", daemon=True).start()
     scorer = Scorer(settings)
     while True:
-        send_reply(wire, answer(scorer, questions.get()))
+        send_reply(wire, answer(scorer, _next(questions)))
+
+
+def _next(questions: queue.SimpleQueue[Question]) -> Question:
+    """Wait for it, in the end with as little memory as can be."""
+    try:
+        return questions.get(timeout=_IDLE_SECONDS)
+    except queue.Empty:
+        give_back_memory()
+        return questions.get()
 
 
 def _listen(wire: Wire, questions: queue.SimpleQueue[Question]) -> None:

@@ -3,4 +3,9 @@
 arithmetic   where and how precisely a network computes       artifact   a network and its description on disk
 weights      files of weights that a training may start from   pictures   images as a family is given them
 frame        what a family derives from, without torch
+compiler     torch's, left out until something needs it
 """
+
+from hemaloop.networks import compiler
+
+compiler.leave_out()

@@ -29,6 +29,8 @@ class Description(pydantic.BaseModel):
     labels: tuple[str, ...]
 
 
+Weights = dict[str, Tensor]
+"""By name, as they are on disk."""
 Described = TypeVar("Described", bound=Description)
 
 
@@ -68,10 +70,22 @@ def _kept(network: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
 
 
+def weights_of(network: nn.Module) -> Weights:
+    """A copy of what is written of a network: all that a model must keep once it has another copy to predict with."""
+    return {
+        name: value.detach().to("cpu", torch.float16 if _halved(value) else value.dtype, copy=True).contiguous()
+        for name, value in _kept(network).items()
+    }
+
+
+def write_weights(path: Path, weights: Weights) -> None:
+    """Write what `weights_of` gave."""
+    save_file(weights, path)
+
+
 def write_network(path: Path, network: nn.Module) -> None:
     """Write the weights of a network."""
-    halved = {name: value.half() if _halved(value) else value for name, value in _kept(network).items()}
-    save_file({name: value.cpu().contiguous() for name, value in halved.items()}, path)
+    write_weights(path, weights_of(network))
 
 
 def fill(network: nn.Module, path: Path) -> None:
@@ -91,4 +105,4 @@ def fill(network: nn.Module, path: Path) -> None:
             )
         if not value.isfinite().all():
             raise StoreError(f"{path}: tensor {name!r} holds values that are not finite; the file is damaged")
-    network.load_state_dict({name: value.float() for name, value in tensors.items()}, strict=False)
+    network.load_state_dict(tensors, strict=False)  # into the float32 that is there

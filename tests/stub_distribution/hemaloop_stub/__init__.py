@@ -15,7 +15,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from hemaloop.errors import DatasetError, NotFitted, StoreError
 from hemaloop.plugin import (
@@ -102,6 +101,8 @@ class Stub(Plugin):
     def _blobs(self, image: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Boxes (N, 4) px and mean colours (N, 3) of connected bright pixels."""
         bright = image.max(axis=2) > self.options.threshold
+        from scipy import ndimage  # which `hemaloop serve` must not pay for
+
         numbered, count = ndimage.label(bright)
         places = ndimage.find_objects(numbered)
         boxes = [[x.start, y.start, x.stop, y.stop] for y, x in places]
