@@ -74,16 +74,16 @@ def head_of(
     learned, checked = _arrays(train, len(labels)), _arrays(tune, len(labels))
     notes = check_learnable(learned[1], labels)
     if not len(tune):
-        notes += ("no tune cell: the classifier's last epoch counts, and probabilities are not calibrated",)
-    head, epochs = fit_head(learned, checked, labels, options, seed, progress)
-    fitted = model.with_head(head, labels, options)
-    figures = {"temperature": head.temperature, "reach": head.reach}
-    if len(tune):
+        notes += ("no tune cell: probabilities are not calibrated",)
+    made = fit_head(learned, checked, labels, options, seed, progress)
+    fitted = model.with_head(made.head, labels, options)
+    figures = {"temperature": made.head.temperature, "reach": made.head.reach}
+    if made.tuned is not None:
         said = [one.truth for one in tune if isinstance(one.truth, Classification)]
-        found = [Classification(row.astype(np.float32)) for row in head.probabilities(checked[0])]
+        found = [Classification(row.astype(np.float32)) for row in made.tuned]
         report = evaluate_classification(said, found, labels)
         figures |= {"accuracy": report.accuracy, "macro_f1": report.macro_f1}
-    return fitted, FitReport(epochs, figures, notes, monotonic() - begun)
+    return fitted, FitReport(made.epochs, figures, notes, monotonic() - begun)
 
 
 def fit(

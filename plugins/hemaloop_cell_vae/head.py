@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,22 +18,35 @@ from torch.nn import functional as F
 from hemaloop.errors import DatasetError, TrainingDiverged
 from hemaloop.networks.artifact import round_weights
 from hemaloop.plugin import Progress
+from hemaloop.stages import Stage
 from hemaloop_cell_vae.network import Classifier
 from hemaloop_cell_vae.options import CellVAEOptions
 
 LEARNING_RATE = 0.002
-WEIGHT_DECAY = 0.01
+"""At its highest; it falls along a cosine."""
+WEIGHT_DECAY = 0.3
 BATCH = 64
-PATIENCE = 30
-"""Epochs without a smaller loss on the tune cells after which a fit ends."""
+STEPS = 2000
+"""At most: of many cells, fewer epochs are as good and take no longer."""
 FEW = 5
 """Cells of a class below which a person is told that there are few."""
-HOTTEST = 20.0
+TEMPERATURES = (0.5, 20.0)
+"""Among which a calibration looks. Mixed cells leave a classifier too modest; a few tune cells that are all right do
+not say how sure it may be, hence the lower end.
+"""
 LEAST_SPREAD = 1e-3
 """Deviation of a latent dimension below which it is taken for this, so that one that says nothing is not magnified."""
 
 Latents = NDArray[np.float32]
 Classes = NDArray[np.int64]
+
+
+@torch.no_grad()
+def probabilities(classifier: Classifier, temperature: float, latents: Latents) -> NDArray[np.float64]:
+    """Calibrated, (N, C), of latents (N, D)."""
+    logits: Tensor = classifier(torch.from_numpy(np.ascontiguousarray(latents, np.float32)))
+    found: NDArray[np.float64] = torch.softmax(logits.double() / temperature, dim=1).numpy()
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,18 +60,26 @@ class Head:
     known: Latents
     reach: float
 
-    @torch.no_grad()
     def probabilities(self, latents: Latents) -> NDArray[np.float64]:
         """Calibrated, (N, C), of latents (N, D)."""
-        logits: Tensor = self.classifier(torch.from_numpy(np.ascontiguousarray(latents, np.float32)))
-        found: NDArray[np.float64] = torch.softmax(logits.double() / self.temperature, dim=1).numpy()
-        return found
+        return probabilities(self.classifier, self.temperature, latents)
 
     def standardised(self, latents: Latents) -> Latents:
         """Latents in deviations of the labelled cells, (N, D)."""
         centre, scale = self.classifier.centre.numpy(), self.classifier.scale.numpy()
         found: Latents = ((latents - centre) / scale).astype(np.float32)
         return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """What came of a fit. tuned: calibrated probabilities (T, C) of the tune cells by a classifier that has not learned
+    from them, None where there are none.
+    """
+
+    head: Head
+    epochs: tuple[Mapping[str, float], ...]
+    tuned: NDArray[np.float64] | None
 
 
 def check_learnable(classes: Classes, labels: Sequence[str]) -> tuple[str, ...]:
@@ -85,11 +106,12 @@ def fit_head(
     options: CellVAEOptions,
     seed: int,
     progress: Progress,
-) -> tuple[Head, tuple[Mapping[str, float], ...]]:
-    """A new head of latents (N, D) with their classes (N,), and its epochs.
+) -> Fitted:
+    """A new head of latents (N, D) with their classes (N,).
 
-    The epoch of the smallest loss on `tune` is kept, and probabilities are calibrated there; without `tune`, the last
-    epoch is, uncalibrated. Raises `DatasetError`, `TrainingDiverged`, `Cancelled`.
+    Probabilities are calibrated on `tune` with a classifier of `train` alone; the one that is kept learns from both,
+    because of few cells each counts. Without `tune` it is not calibrated. Raises `DatasetError`, `TrainingDiverged`,
+    `Cancelled`.
     """
     with one_thread():
         return _fitted(train, tune, labels, options, seed, progress)
@@ -113,21 +135,38 @@ def _fitted(
     options: CellVAEOptions,
     seed: int,
     progress: Progress,
-) -> tuple[Head, tuple[Mapping[str, float], ...]]:
-    latents, classes = torch.from_numpy(train[0].astype(np.float32)), torch.from_numpy(train[1])
-    weights = _class_weights(train[1], len(labels), options)
+) -> Fitted:
+    cells, classes = train
+    temperature, tuned = 1.0, None
+    if len(tune[0]):
+        trial, _ = _learned(cells, classes, len(labels), options, seed, Stage(progress, 0, 1, 2))
+        temperature = _temperature(trial, *tune)
+        tuned = probabilities(trial, temperature, tune[0])
+        cells, classes = np.concatenate([cells, tune[0]]), np.concatenate([classes, tune[1]])
+    classifier, epochs = _learned(
+        cells, classes, len(labels), options, seed, Stage(progress, int(tuned is not None), 2, 2)
+    )
+    made = Head(classifier, temperature, np.zeros((0, cells.shape[1]), np.float32), 1.0)
+    known = made.standardised(cells).astype(np.float16).astype(np.float32)  # as it is saved
+    return Fitted(Head(classifier, temperature, known, usual_distance(known)), epochs, tuned)
+
+
+def _learned(
+    cells: Latents, classes: Classes, count: int, options: CellVAEOptions, seed: int, progress: Progress
+) -> tuple[Classifier, tuple[Mapping[str, float], ...]]:
+    """A classifier in use, its weights rounded, and the loss of each epoch."""
+    latents = torch.from_numpy(cells.astype(np.float32))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = Classifier(latents.shape[1], options.hidden, len(labels), options.dropout)
+        classifier = Classifier(latents.shape[1], options.hidden, count, options.dropout)
         classifier.centre.copy_(latents.mean(dim=0))
         classifier.scale.copy_(latents.std(dim=0, correction=0).clamp(min=LEAST_SPREAD))
-        epochs = _train(classifier, latents, classes, weights, tune, options, seed, progress)
+        epochs = _train(
+            classifier, latents, torch.from_numpy(classes), _class_weights(classes, count, options), options, progress
+        )
     classifier.eval().requires_grad_(False)
     round_weights(classifier)
-    temperature = _temperature(classifier, *tune) if len(tune[0]) else 1.0
-    made = Head(classifier, temperature, np.zeros((0, latents.shape[1]), np.float32), 1.0)
-    known = made.standardised(train[0]).astype(np.float16).astype(np.float32)  # as it is saved
-    return Head(classifier, temperature, known, usual_distance(known)), epochs
+    return classifier, epochs
 
 
 def _train(
@@ -135,47 +174,33 @@ def _train(
     latents: Tensor,
     classes: Tensor,
     weights: Tensor,
-    tune: tuple[Latents, Classes],
     options: CellVAEOptions,
-    seed: int,
     progress: Progress,
 ) -> tuple[Mapping[str, float], ...]:
+    """Of mixed cells: Zhang et al. 2018, "mixup: Beyond empirical risk minimization", with α = 1, on latents."""
     optimizer = torch.optim.AdamW(classifier.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-    generator = torch.Generator().manual_seed(seed)
-    best, smallest, stagnant = copy.deepcopy(classifier.state_dict()), float("inf"), 0
+    epochs = max(1, min(options.head_epochs, STEPS // math.ceil(len(latents) / BATCH)))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    wanted = F.one_hot(classes, len(weights)).float()
     told: list[Mapping[str, float]] = []
-    for epoch in range(options.head_epochs):
-        progress.report(epoch, options.head_epochs, f"classifier: epoch {epoch + 1}")
-        classifier.train()
+    classifier.train()
+    for epoch in range(epochs):
+        progress.report(epoch, epochs, f"classifier: epoch {epoch + 1}")
         total = 0.0
-        for part in torch.split(torch.randperm(len(latents), generator=generator), BATCH):
-            loss = F.cross_entropy(classifier(latents[part]), classes[part], weights)
+        for part in torch.split(torch.randperm(len(latents)), BATCH):
+            other, share = part[torch.randperm(len(part))], torch.rand(len(part), 1)
+            shown, said = (share * of[part] + (1 - share) * of[other] for of in (latents, wanted))
+            loss = F.cross_entropy(classifier(shown), said, weights)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             total += float(loss.detach()) * len(part)
+        schedule.step()
         figures = {"head_epoch": epoch + 1.0, "head_loss": total / len(latents)}
         if not np.isfinite(figures["head_loss"]):
             raise TrainingDiverged(f"classifier, epoch {epoch + 1}: the loss is {figures['head_loss']}")
-        if len(tune[0]):
-            figures["head_tune_loss"] = _tune_loss(classifier, tune, weights)
-            if figures["head_tune_loss"] < smallest:
-                best, smallest, stagnant = copy.deepcopy(classifier.state_dict()), figures["head_tune_loss"], 0
-            else:
-                stagnant += 1
         told.append(figures)
-        if stagnant >= PATIENCE:
-            break
-    if len(tune[0]):
-        classifier.load_state_dict(best)
     return tuple(told)
-
-
-@torch.no_grad()
-def _tune_loss(classifier: nn.Module, tune: tuple[Latents, Classes], weights: Tensor) -> float:
-    classifier.eval()
-    logits = classifier(torch.from_numpy(tune[0].astype(np.float32)))
-    return float(F.cross_entropy(logits, torch.from_numpy(tune[1]), weights.clamp(min=1e-3)))
 
 
 def _class_weights(classes: Classes, count: int, options: CellVAEOptions) -> Tensor:
@@ -189,13 +214,13 @@ def _class_weights(classes: Classes, count: int, options: CellVAEOptions) -> Ten
 
 @torch.no_grad()
 def _temperature(classifier: nn.Module, latents: Latents, classes: Classes) -> float:
-    """1 or more, of the smallest negative log likelihood on the tune cells (Guo et al. 2017)."""
+    """Of the smallest negative log likelihood on the tune cells (Guo et al. 2017)."""
     logits = classifier(torch.from_numpy(latents.astype(np.float32))).double().numpy()  # (N, C)
 
     def surprise(logarithm: float) -> float:
         return -float(log_softmax(logits / np.exp(logarithm), axis=1)[np.arange(len(classes)), classes].mean())
 
-    found = minimize_scalar(surprise, bounds=(0.0, float(np.log(HOTTEST))), method="bounded")
+    found = minimize_scalar(surprise, bounds=np.log(TEMPERATURES).tolist(), method="bounded")
     return float(np.exp(found.x))
 
 

@@ -130,8 +130,8 @@ class CellVAEOptions(PluginOptions):
         le=8,
     )
     epochs: int = option(20, "passes over the images for the representation", ge=1, le=10_000)
-    learning_rate: float = option(0.001, "of Adam, for the representation, at its highest", gt=0, le=1)
-    batch_size: int = option(32, "images a step", ge=2, le=1024)
+    learning_rate: float = option(0.002, "of Adam, for the representation, at its highest", gt=0, le=1)
+    batch_size: int = option(128, "images a step at most; a small pool has smaller batches", ge=2, le=1024)
     max_images: int = option(
         20_000, "images that the representation is learned from at most, drawn from the pool", ge=2, le=1_000_000
     )
@@ -149,7 +149,7 @@ class CellVAEOptions(PluginOptions):
         "balanced", "whether each class weighs the same in the classifier's loss, or each image"
     )
     dropout: float = option(0.3, "share of a classifier's units that are dropped in training", ge=0, lt=1)
-    head_epochs: int = option(150, "passes over the labelled cells for the classifier at most", ge=1, le=100_000)
+    head_epochs: int = option(60, "passes over the labelled cells for the classifier, fewer of many", ge=1, le=100_000)
     novelty_weight: float = option(
         1.0, "of novelty beside uncertainty in the relevance, each from 0 to 1", ge=0, le=1000
     )

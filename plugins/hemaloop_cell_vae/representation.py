@@ -22,6 +22,9 @@ from hemaloop_cell_vae.options import CellVAEOptions
 
 ACTIVE = 0.01
 """Variance of a latent dimension's mean over images from which it says something (Burda et al. 2016, section 5.2)."""
+STEPS = 12
+"""Least number of an epoch, down to batches of `LEAST`."""
+LEAST = 32
 WARM_UP = 0.1
 """Share of the steps in which the learning rate rises; it then falls along a cosine."""
 
@@ -76,18 +79,6 @@ def as_encoded(images: Tensor, options: CellVAEOptions) -> Tensor:
     return suppression.cropped(images, options.scaled(options.crop), options.seen_side)
 
 
-def turned(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image in one of its eight turned and mirrored views: a cell has no upper side."""
-    found = images.clone()
-    views = torch.randint(0, 8, (len(images),), generator=generator)
-    for view in range(1, 8):
-        chosen = views == view
-        part = images[chosen]
-        part = part.flip(-1) if view >= 4 else part
-        found[chosen] = torch.rot90(part, view % 4, dims=(-2, -1))
-    return found
-
-
 def learn(
     pixels: Tensor, options: CellVAEOptions, arithmetic: Arithmetic, seed: int, progress: Progress
 ) -> tuple[AutoEncoder, tuple[Mapping[str, float], ...]]:
@@ -101,7 +92,8 @@ def learn(
         network = placed(AutoEncoder(architecture_of(options)), arithmetic)
         projection = views.projection(options.latent).to(arithmetic.device) if options.agreement else None
     generator = torch.Generator().manual_seed(seed)
-    steps = options.epochs * math.ceil(len(pixels) / options.batch_size)
+    batch = min(options.batch_size, max(LEAST, len(pixels) // STEPS))
+    steps = options.epochs * math.ceil(len(pixels) / batch)
     learned = [*network.parameters(), *(projection.parameters() if projection else ())]
     optimizer = torch.optim.Adam(learned, options.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
@@ -112,7 +104,7 @@ def learn(
         if epoch and monotonic() > ends:
             break
         parts: list[dict[str, float]] = []
-        for number, images in enumerate(_batches(pixels, options.batch_size, generator)):
+        for number, images in enumerate(_batches(pixels, batch, generator)):
             progress.report(epoch, options.epochs, f"representation: epoch {epoch + 1}, batch {number + 1}")
             loss, said = _loss(network, projection, images, options, arithmetic, generator)
             if not torch.isfinite(loss):
@@ -143,7 +135,7 @@ def _batches(pixels: Tensor, size: int, generator: torch.Generator) -> Iterator[
     """float32 in [0, 1], of equal size to within one: batch normalisation has no use for a batch of one."""
     order = torch.randperm(len(pixels), generator=generator)
     for part in torch.tensor_split(order, math.ceil(len(order) / size)):
-        yield turned(pixels[part].float() / 255, generator)
+        yield pixels[part].float() / 255
 
 
 def _loss(
@@ -158,6 +150,8 @@ def _loss(
     if projection is not None:
         reach = options.scaled(options.exchange_radius)
         images = torch.cat([views.another(images, reach, options.exchange, generator) for _ in range(2)])
+    else:
+        images = views.turned(images, generator)
     batch = suppressed(images, options, generator)
     device = arithmetic.device
     mean, log_variance = network.encode(batch.shown.to(device), arithmetic)

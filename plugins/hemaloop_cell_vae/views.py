@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from hemaloop_cell_vae.suppression import distance
 
 TURN = math.pi / 4
-"""Radians, either way; quarter turns and mirroring are drawn before, for both views alike (`representation.turned`)."""
+"""Radians, either way, beside quarter turns."""
 SIZE = 0.15
 """Largest logarithm of a change of size, either way: a cell's size tells its type."""
 SHIFT = 0.08
@@ -36,7 +36,20 @@ def another(images: Tensor, radius: float, share: float, generator: torch.Genera
     which begin at a distance drawn from [radius, 2 radius] px.
     """
     radii = radius * (1 + torch.rand(len(images), generator=generator))
-    return restained(among_others(placed(images, generator), radii, share, generator), generator)
+    seen = placed(turned(images, generator), generator)
+    return restained(among_others(seen, radii, share, generator), generator)
+
+
+def turned(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image in one of its eight turned and mirrored views: a cell has no upper side."""
+    found = images.clone()
+    views = torch.randint(0, 8, (len(images),), generator=generator)
+    for view in range(1, 8):
+        chosen = views == view
+        part = images[chosen]
+        part = part.flip(-1) if view >= 4 else part
+        found[chosen] = torch.rot90(part, view % 4, dims=(-2, -1))
+    return found
 
 
 def placed(images: Tensor, generator: torch.Generator) -> Tensor:

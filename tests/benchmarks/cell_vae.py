@@ -28,7 +28,7 @@ from hemaloop.evaluation.classification import evaluate_classification
 from hemaloop.formats.classes import read_classes
 from hemaloop.networks.arithmetic import arithmetic_for
 from hemaloop.plugin import Classification, Silent
-from hemaloop_cell_vae import representation
+from hemaloop_cell_vae import representation, views
 from hemaloop_cell_vae.embedding import Embedder
 from hemaloop_cell_vae.experiment.grid import EVERYTHING
 from hemaloop_cell_vae.head import fit_head
@@ -112,15 +112,15 @@ def run(data: Mapping[str, np.ndarray], method: str, seed: int, fixed: Mapping[s
     labels = [str(one) for one in data["labels"]]
     told: dict[str, Any] = {"method": method, "seed": seed, "options": options.model_dump(), "cpu_seconds": seconds}
     told["epochs"] = epochs
-    for views in (1, 4):
-        looking = Embedder(embedder.network, options.model_copy(update={"views": views}), embedder.arithmetic)
+    for sides in (1, 4):
+        looking = Embedder(embedder.network, options.model_copy(update={"views": sides}), embedder.arithmetic)
         latents = looking.embed(list(data["pixels"]))
-        told[f"active/{views}"] = representation.active_dimensions(latents)
+        told[f"active/{sides}"] = representation.active_dimensions(latents)
         for name, count in LABELS_A_CLASS.items():
             learn, tune = drawn(data, count, seed)
             pairs = [(latents[part], data["classes"][part]) for part in (learn, tune)]
-            head, _ = fit_head(pairs[0], pairs[1], labels, options, seed, Silent())
-            told[f"{name}/{views}"] = figures(data, head.probabilities(latents))
+            made = fit_head(pairs[0], pairs[1], labels, options, seed, Silent())
+            told[f"{name}/{sides}"] = figures(data, made.head.probabilities(latents))
     return told
 
 
@@ -144,7 +144,7 @@ def supervised(data: Mapping[str, np.ndarray], seed: int, name: str, size: int) 
     for _ in range(epochs):
         order = torch.from_numpy(places)[torch.randperm(len(places), generator=generator)]
         for part in order.split(32):
-            shown = representation.turned(pixels[part].float() / 255, generator)
+            shown = views.turned(pixels[part].float() / 255, generator)
             loss = F.cross_entropy(encoder.encode(shown, arithmetic)[0], classes[part])
             optimizer.zero_grad()
             loss.backward()

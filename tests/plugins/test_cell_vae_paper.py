@@ -14,7 +14,8 @@ from hemaloop_cell_vae.experiment.measures import cell_mask, l1_inside, ssim_ins
 from hemaloop_cell_vae.head import usual_distance
 from hemaloop_cell_vae.network import Architecture, AutoEncoder, sampled
 from hemaloop_cell_vae.options import CellVAEOptions
-from hemaloop_cell_vae.representation import suppressed, turned
+from hemaloop_cell_vae.representation import suppressed
+from hemaloop_cell_vae.views import turned
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -206,7 +206,7 @@ def classification(latents: NDArray[np.float32], patches: Patches, options: Cell
         others = np.random.default_rng((plan.seed, fold)).permutation(np.flatnonzero(folds != fold))
         cut = round(TUNED * len(others))
         tune, train = others[:cut], others[cut:]
-        head, _ = fit_head(
+        made = fit_head(
             (latents[train], classes[train]),
             (latents[tune], classes[tune]),
             patches.labels,
@@ -216,6 +216,6 @@ def classification(latents: NDArray[np.float32], patches: Patches, options: Cell
         )
         tested = folds == fold
         said = [Classification(eye[one]) for one in classes[tested]]
-        answers = [Classification(row.astype(np.float32)) for row in head.probabilities(latents[tested])]
+        answers = [Classification(row.astype(np.float32)) for row in made.head.probabilities(latents[tested])]
         scores.append(evaluate_classification(said, answers, patches.labels).macro_f1)
     return scores
