@@ -49,6 +49,19 @@ def test_its_families_serve_it_with_the_labels_of_their_presets(config: LabelCon
         assert control.model_labels == registry.find(control.binding.family).presets[control.binding.preset].labels
 
 
+def test_no_answer_of_the_model_is_accepted_with_a_label_that_was_chosen_before(xml: str) -> None:
+    """Label Studio writes chosen labels onto accepted answers. A question drops those for other shapes; one with a
+    label of its own drops all."""
+    controls = [tag for tag in ElementTree.fromstring(xml).iter() if "toName" in tag.attrib]
+    questions = [tag for tag in controls if tag.get("smart") == "true"]
+    if not questions:
+        return
+    drawn = [tag for tag in controls if tag.tag.endswith("Labels") and tag not in questions]
+    assert not [label for tag in controls for label in tag.iter("Label") if label.get("selected") == "true"]
+    assert {tag.get("smart") for tag in drawn} == {"false"}
+    assert not {tag.tag + "Labels" for tag in questions} & {tag.tag for tag in drawn}
+
+
 def test_a_mark_for_any_reason_is_valid_and_red(xml: str, config: LabelConfig) -> None:
     control = next((control for control in config.bound if control.kind != "choices"), None)
     if control is None:

@@ -70,7 +70,7 @@ QUESTIONS = (
     '<KeyPoint name="ask" toName="image" smart="true" smartOnly="true"/>'
     '<Rectangle name="around" toName="image" smart="true" smartOnly="true"/></View>'
 )
-"""As the shipped labelling configs have them."""
+"""As the shipped labelling config for masks has them."""
 
 
 def test_points_and_rectangles_without_a_label_ask_the_model_and_its_answers_keep_its_labels(
