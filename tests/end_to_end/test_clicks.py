@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Page, Response
 
 from browsing import keep_screenshot, open_next_task
-from hemaloop.annotations import read_truth
+from hemaloop.annotations import read_result, read_truth
 from hemaloop.demo.stack import Stack
 from hemaloop.labelconfig import parse_label_config
-from hemaloop.plugin import Detections
+from hemaloop.plugin import ClassMap, Detections
 from hemaloop.project_setup import shipped_config
 from running import HEIGHT, WIDTH, Cell, Cells, Project, wait_for
 
@@ -232,3 +232,29 @@ def test_a_question_left_open_is_no_truth(page: Page, stack: Stack, counts: Proj
     saved = annotator.submit()
     assert "ask" in {region["from_name"] for region in saved}
     assert annotator.learned() == sorted(cells[1:])
+
+
+def test_clicks_on_cells_give_their_masks(page: Page, stack: Stack) -> None:
+    xml = shipped_config("rbc_overlap").replace('"rbc_overlap"', '"rbc_overlap_classical"')
+    made = Project.create(stack, 2, seed=0, xml=xml.replace("<BrushLabels ", '<BrushLabels model_train="off" ', 1))
+    made.connect()
+    annotator = Annotator(page, stack, made)
+    first, second, third, *_ = made.cells[annotator.task]
+    while annotator.regions():
+        page.locator("[class*=outliner-item__title]").first.click()
+        page.keyboard.press("Backspace")
+        page.wait_for_timeout(300)
+
+    annotator.pick("key-point-tool")
+    for cell in (first, second):
+        (region,) = annotator.click(cell)
+        assert (region["from_name"], region["value"]["brushlabels"]) == ("cells", ["RBC"])
+    keep_screenshot(page, "clicks_and_their_mask")
+    annotator.accept()
+
+    (control,) = parse_label_config(xml).bound
+    truth, faults = read_result(annotator.submit(), control, WIDTH, HEIGHT)
+    assert isinstance(truth, ClassMap)
+    assert not faults
+    shown = [int(truth.labels[int(y), int(x)]) for x, y in map(_centre, (first, second, third))]
+    assert shown == [1, 1, 0], "the cells that were clicked on, and no other"
