@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -92,6 +93,8 @@ def check(
     from hemaloop import registry
     from hemaloop.errors import PluginError
     from hemaloop.testing import LAWS, examine
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # on the laws' small pictures torch's threads wait for one another
 
     console = Console(soft_wrap=True, highlight=False)
     chosen = [one for one in LAWS if law in one.__name__]
