@@ -14,14 +14,15 @@ Points = Sequence[tuple[float, float]]
 def learning_curve(models: Sequence[tuple[float, float, str]], line: Points, unit: str, figure: str) -> Markup:
     """Each model's figure over what it learned from, and the curve through them.
 
-    models: (cells or images, figure, state), state "live", "promoted" or "" as in `content.Model`.
+    models: (cells or images, figure, state), state "live", "promoted" or "" as in `content.Model`. No
+    figure that decides on the gate exceeds 1, and neither does the axis.
     """
     width, height, left, bottom = 640, 260, 58, 34
     if not models:
         return Markup("")
     most = max([x for x, _, _ in models] + [x for x, _ in line]) * 1.04 or 1.0
-    values = [y for _, y, _ in models] + [y for _, y in line]
-    low, high = _span(values)
+    low, high = _span([y for _, y, _ in models] + [y for _, y in line])
+    high = min(high, 1.0)
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = left + (width - left - 12) * x / most
