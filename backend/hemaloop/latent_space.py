@@ -22,6 +22,7 @@ from hemaloop.errors import DatasetError, OptionError, PluginError
 from hemaloop.formats.classes import detect_layout, read_classes
 from hemaloop.formats.items import load_picture, pictures_in
 from hemaloop.model_folder import open_model
+from hemaloop.plane import principal_plane
 from hemaloop.plugin import Classification, Image, Progress, Representing, Scored
 
 BATCH = 64
@@ -42,25 +43,6 @@ class Space:
     labels: tuple[str, ...]
     relevances: NDArray[np.float64]
     share: tuple[float, ...]
-
-
-def principal_plane(vectors: ArrayLike) -> tuple[NDArray[np.float64], tuple[float, float]]:
-    """The two directions of the largest variance (PCA): places (N, 2) and the share of the variance that each shows.
-
-    A direction points to where its largest entry is positive, so that the picture is the same on every machine.
-    """
-    points = np.asarray(vectors, np.float64)
-    centred = points - points.mean(axis=0)
-    _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
-    chosen = np.zeros((2, points.shape[1]))
-    chosen[: min(2, len(directions))] = directions[:2]
-    signs = np.sign(chosen[np.arange(2), np.abs(chosen).argmax(axis=1)])
-    energy = np.pad(sizes, (0, 2))[:2] ** 2
-    total = float((sizes**2).sum()) or 1.0
-    return centred @ (chosen * np.where(signs == 0, 1, signs)[:, None]).T, (
-        float(energy[0] / total),
-        float(energy[1] / total),
-    )
 
 
 def plane(vectors: ArrayLike, method: str) -> tuple[NDArray[np.float64], tuple[float, ...]]:

@@ -14,9 +14,10 @@ from safetensors.numpy import load_file
 import stub_plugin
 from cells_pictures import on_smear, truth
 from hemaloop.errors import DatasetError, OptionError, PluginError
-from hemaloop.latent_space import look, plane, principal_plane
+from hemaloop.latent_space import look, plane
 from hemaloop.manifest import Manifest
 from hemaloop.model_folder import write_model
+from hemaloop.plane import principal_plane
 from hemaloop.plugin import Example, Silent
 from hemaloop.registry import find
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -14,14 +15,15 @@ Points = Sequence[tuple[float, float]]
 def learning_curve(models: Sequence[tuple[float, float, str]], line: Points, unit: str, figure: str) -> Markup:
     """Each model's figure over what it learned from, and the curve through them.
 
-    models: (cells or images, figure, state), state "live", "promoted" or "" as in `content.Model`.
+    models: (cells or images, figure, state), state "live", "promoted" or "" as in `content.Model`. No
+    figure that decides on the gate exceeds 1, and neither does the axis.
     """
     width, height, left, bottom = 640, 260, 58, 34
     if not models:
         return Markup("")
     most = max([x for x, _, _ in models] + [x for x, _ in line]) * 1.04 or 1.0
-    values = [y for _, y, _ in models] + [y for _, y in line]
-    low, high = _span(values)
+    low, high = _span([y for _, y, _ in models] + [y for _, y in line])
+    high = min(high, 1.0)
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = left + (width - left - 12) * x / most
@@ -95,6 +97,49 @@ def course(series: Mapping[str, Points]) -> Markup:
         parts.append(f'<polyline class="line c{index % COLOURS}" points="{_path(placed)}"/>')
     ends = ", ".join(f"{name} {one[-1][1]:.3g}" for name, one in known.items() if one)
     return _svg(width, height, f"course of {ends}", parts, "spark")
+
+
+def plane(points: Sequence[Mapping[str, Any]], labels: Sequence[str], address: Callable[[int], str], by: str) -> Markup:
+    """Images of a latent space as links to their tasks, coloured by "label" or by "relevance".
+
+    points: as in `latent_portrait.plane_of`. Labels differ by colour and by shape.
+    """
+    width, room = 320, 12
+    if not points:
+        return Markup("")
+    most = max((point["relevance"] or 0.0 for point in points), default=0.0) or 1.0
+    parts = []
+    for point in sorted(points, key=lambda one: (by == "label" and one["label"] is not None, one["relevance"] or 0.0)):
+        x, y = room + (width - 2 * room) * point["x"], room + (width - 2 * room) * (1 - point["y"])
+        label, relevance = point["label"], point["relevance"]
+        shape, faint = 0, ""
+        if by == "label":
+            index = labels.index(label) if label in labels else None
+            kind = "track" if index is None else f"fill c{index % COLOURS}"
+            shape = 0 if index is None else index
+        else:
+            kind = "track" if relevance is None else "bar"
+            faint = "" if relevance is None else f' fill-opacity="{0.15 + 0.85 * relevance / most:.2f}"'
+        said = f"task {point['task']}, {label or 'not labelled'}"
+        said += "" if relevance is None else f", relevance {relevance:.3g}"
+        parts.append(
+            f'<a href="{escape(address(point["task"]))}" tabindex="-1"><title>{escape(said)}</title>'
+            f'<path class="{kind}" d="{_marker(shape, x, y)}"{faint}/></a>'
+        )
+    named = sum(point["label"] is not None for point in points)
+    said = f"plane of {len(points)} images coloured by {by}, {named} of them labelled"
+    return _svg(width, width, said, parts, "chart")
+
+
+def _marker(index: int, x: float, y: float) -> str:
+    """Another shape for each of four labels in turn: disc, square, triangle, diamond."""
+    r = 4
+    return (
+        f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0z",
+        f"M{x - r:.1f} {y - r:.1f}h{2 * r}v{2 * r}h{-2 * r}z",
+        f"M{x:.1f} {y - r:.1f}l{r} {2 * r}h{-2 * r}z",
+        f"M{x:.1f} {y - r - 1:.1f}l{r + 1} {r + 1}l{-r - 1} {r + 1}l{-r - 1} {-r - 1}z",
+    )[(index + index // COLOURS) % 4]
 
 
 def share(value: float, most: float, index: int | None = None) -> Markup:
