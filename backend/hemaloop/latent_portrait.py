@@ -8,11 +8,49 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hemaloop.labelconfig import Control
 from hemaloop.plane import principal_plane
+from hemaloop.plugin import Representing
+from hemaloop.projects import build_plugin
+from hemaloop.quick import learning, listing
+from hemaloop.quick.vectors import Vectors
+from hemaloop.workplace import Workplace
 
 POINTS = 600
 """Images shown at most."""
 LEAST = 3
+
+
+def latent_of(place: Workplace, project: str, control: Control, labels: Mapping[int, str]) -> dict[str, Any] | None:
+    """The newest representation's plane of a control's images, as `plane_of` gives it; None where there is none.
+
+    labels: of annotated tasks. Relevances are those of the promoted model, where it is of that representation.
+    """
+    if not learning.represents(control):
+        return None
+    known = learning.known_representations(place.store, project, control)
+    shown = listing.remembered(place, project, control)
+    if not known or not shown:
+        return None
+    plugin = learning.build_representing(control, "cpu")
+    plugin.load_representation(place.store.directory(project, learning.slot_of(control.name), known[-1].version))
+    by_uri = Vectors(place.store, project, control.name, plugin.representation).by_uri()
+    vectors = {task: by_uri[uri].embedding for task, uri, _ in shown if uri in by_uri}
+    return plane_of(vectors, labels, _relevances(place, project, control, plugin.representation, vectors))
+
+
+def _relevances(
+    place: Workplace, project: str, control: Control, representation: str, vectors: Mapping[int, NDArray[np.float32]]
+) -> dict[int, float]:
+    version = place.store.promoted(project, control.name)
+    if version is None or not vectors:
+        return {}
+    plugin = build_plugin(control, "cpu")
+    plugin.load(place.store.directory(project, control.name, version))
+    if not isinstance(plugin, Representing) or plugin.representation != representation:
+        return {}
+    scored = plugin.score_embedded(np.stack(list(vectors.values())))
+    return {task: float(one.relevance) for task, one in zip(vectors, scored, strict=True)}
 
 
 def plane_of(

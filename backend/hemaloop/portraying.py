@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,12 +20,15 @@ from hemaloop.dataset import Loader
 from hemaloop.debounce import Debounce
 from hemaloop.errors import DatasetError, HemaloopError
 from hemaloop.labelconfig import Control, LabelConfig, parse_label_config
+from hemaloop.latent_portrait import latent_of
 from hemaloop.learning_curve import fit_curve
 from hemaloop.manifest import Manifest
 from hemaloop.plugin import Classification, ClassMap, Detections
 from hemaloop.pool import listed_scores
 from hemaloop.store import ArtifactStore
 from hemaloop.workplace import Workplace, project_id
+
+log = logging.getLogger(__name__)
 
 TOP = 12
 """Images shown that are worth labelling most."""
@@ -60,6 +64,7 @@ def portray(place: Workplace, project: str) -> dict[str, Any]:
     }
     place.progress.report(2, 3, "drawing labels to check")
     found["doubts"] = {control.name: _doubts(place, project, control, tasks, made) for control in config.bound}
+    found["latent"] = {control.name: _latent(place, project, control, tasks) for control in config.bound}
     found["curves"] = {control.name: _curve(place.store, project, control) for control in config.bound}
     found |= {"at": time.time(), "seconds": time.monotonic() - began, "thumbnails": sorted(made.names)}
     portrait.write(place.store, project, found)
@@ -223,6 +228,23 @@ def _curve(store: ArtifactStore, project: str, control: Control) -> dict[str, An
         return {"line": [], "why": str(error)}
     places = np.geomspace(min(cells), 1.6 * max(cells), _CURVE_POINTS).tolist()
     return {"line": [[x, curve.at(x)] for x in places], "limit": curve.limit, "why": ""}
+
+
+def _latent(
+    place: Workplace, project: str, control: Control, tasks: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """Of a family with a representation; a page is drawn without it where it cannot be had."""
+    labels = {}
+    for task in tasks:
+        for annotation in select(task):
+            said = _labels_in(annotation.get("result") or (), control)
+            if said:
+                labels[int(task["id"])] = said[0]
+    try:
+        return latent_of(place, project, control, labels)
+    except HemaloopError as error:
+        log.warning("project %s, %s: no picture of the latent space: %s", project, control.name, error)
+        return None
 
 
 def _alike(one: Manifest, last: Manifest) -> bool:

@@ -193,6 +193,25 @@ def test_the_page_shows_models_labels_order_and_doubts(page: Page, browser: requ
     assert sum(label["count"] for label in found["controls"][0]["labels"]) == submitted
 
 
+def test_the_latent_space_is_drawn_where_there_is_one(page: Page, browser: requests.Session) -> None:
+    page.draw()
+    found = portrait.read(page.store, PROJECT)
+    assert found is not None
+    assert found["latent"] == {"cells": None}, "of boxes there is none"
+    assert "Latent space" not in browser.get(page.project, timeout=60).text
+    points = [
+        {"task": number, "x": number / 9, "y": 0.5, "label": "red" if number < 5 else None, "relevance": 0.1 * number}
+        for number in range(10)
+    ]
+    found["latent"]["cells"] = {"images": 1200, "share": [0.4, 0.25], "points": points}
+    portrait.write(page.store, PROJECT, found)
+    text = browser.get(page.project, timeout=60).text
+    assert "10 of 1,200 images" in text
+    assert "40 and 25 % of it" in text
+    assert text.count('/projects/7/data?task=9"') >= 2, "a link by label and one by relevance"
+    assert "plane of 10 images coloured by relevance, 5 of them labelled" in text
+
+
 def test_thumbnails_that_nobody_shows_any_more_are_removed(page: Page) -> None:
     before = set((portrait.read(page.store, PROJECT) or {})["thumbnails"])
     for task in page.studio.queue()[:3]:

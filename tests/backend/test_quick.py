@@ -14,10 +14,12 @@ import pytest
 import loop_stage
 import marrow_stage
 import stub_plugin
+from hemaloop import portrait
 from hemaloop.dataset import split_of
 from hemaloop.errors import ImageError
 from hemaloop.images import ImageLoader, image_key
 from hemaloop.labelconfig import Control, parse_label_config
+from hemaloop.portraying import portray
 from hemaloop.quick import learning, listing, reordering
 from hemaloop.quick.vectors import Remembered, Vector, Vectors
 from hemaloop.store import ArtifactStore
@@ -249,6 +251,24 @@ def test_an_image_that_is_broken_keeps_no_other_from_its_vector(marrow: Marrow) 
     assert marrow.place.store.promoted(PROJECT, "type")
     assert 3 not in marrow.studio.queue()
     assert len(marrow.studio.queue()) == 5, "1, 2, 28, 29 and 30"
+
+
+def test_the_page_shows_where_the_representation_puts_the_images(learned: Marrow) -> None:
+    def latent() -> dict[str, Any]:
+        portray(learned.place, PROJECT)
+        found: dict[str, Any] = (portrait.read(learned.place.store, PROJECT) or {})["latent"]["type"]
+        return found
+
+    before = latent()
+    assert (before["images"], len(before["points"])) == (40, 40)
+    assert {(one["label"], one["relevance"]) for one in before["points"]} == {(None, None)}
+    learned.choose(range(1, 25))
+    learned.refit()
+    after = {one["task"]: one for one in latent()["points"]}
+    assert {task: one["label"] for task, one in after.items() if one["label"]} == {
+        task: marrow_stage.LABELS[marrow_stage.label_of(task)] for task in range(1, 25)
+    }
+    assert all(one["relevance"] >= 0 for one in after.values())
 
 
 def test_near_duplicates_are_not_proposed_one_after_the_other(learned: Marrow) -> None:

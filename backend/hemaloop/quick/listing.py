@@ -37,7 +37,7 @@ def waiting(
     annotated: ids of every task with a submitted annotation.
     """
     number = project_id(project)
-    shown = _remembered(place, project, control)
+    shown = remembered(place, project, control)
     if shown is None or place.studio.newest_task(number) != (len(shown), max((one[0] for one in shown), default=0)):
         shown = remember(place, project, control, list(listed(place.studio, number)))
     tasks = [
@@ -46,7 +46,8 @@ def waiting(
     return sorted((task for task in tasks if spread or not task.labelled), key=lambda task: task.labelled)
 
 
-def _remembered(place: Workplace, project: str, control: Control) -> Shown | None:
+def remembered(place: Workplace, project: str, control: Control) -> Shown | None:
+    """What the last listing said, whatever has come or gone since; None where there was none."""
     try:
         return [(one[0], one[1], one[2]) for one in scratch.get(place.store, project, _name(control))]
     except StoreError:

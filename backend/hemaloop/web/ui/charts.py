@@ -107,7 +107,8 @@ def plane(points: Sequence[Mapping[str, Any]], labels: Sequence[str], address: C
     width, room = 320, 12
     if not points:
         return Markup("")
-    most = max((point["relevance"] or 0.0 for point in points), default=0.0) or 1.0
+    ordered = sorted(point["relevance"] or 0.0 for point in points)
+    most = ordered[int(0.99 * (len(ordered) - 1))] or 1.0  # one image far from all others would fade these
     parts = []
     for point in sorted(points, key=lambda one: (by == "label" and one["label"] is not None, one["relevance"] or 0.0)):
         x, y = room + (width - 2 * room) * point["x"], room + (width - 2 * room) * (1 - point["y"])
@@ -115,11 +116,11 @@ def plane(points: Sequence[Mapping[str, Any]], labels: Sequence[str], address: C
         shape, faint = 0, ""
         if by == "label":
             index = labels.index(label) if label in labels else None
-            kind = "track" if index is None else f"fill c{index % COLOURS}"
+            kind = "other" if index is None else f"fill c{index % COLOURS}"
             shape = 0 if index is None else index
         else:
-            kind = "track" if relevance is None else "bar"
-            faint = "" if relevance is None else f' fill-opacity="{0.15 + 0.85 * relevance / most:.2f}"'
+            kind = "other" if relevance is None else "bar"
+            faint = "" if relevance is None else f' fill-opacity="{0.1 + 0.9 * min(1, relevance / most):.2f}"'
         said = f"task {point['task']}, {label or 'not labelled'}"
         said += "" if relevance is None else f", relevance {relevance:.3g}"
         parts.append(
@@ -157,6 +158,14 @@ def swatch(index: int) -> Markup:
     return Markup(  # noqa: S704 - a number alone
         f'<svg class="swatch" viewBox="0 0 10 10" aria-hidden="true"><rect class="fill c{index % COLOURS}" '
         'width="10" height="10" rx="2"/></svg>'
+    )
+
+
+def marker(index: int) -> Markup:
+    """The colour and the shape of a label in a plane."""
+    return Markup(  # noqa: S704 - numbers alone
+        f'<svg class="swatch" viewBox="0 0 12 12" aria-hidden="true"><path class="fill c{index % COLOURS}" '
+        f'd="{_marker(index, 6, 6)}"/></svg>'
     )
 
 

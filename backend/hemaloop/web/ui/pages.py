@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import flask
@@ -42,6 +43,7 @@ def register(blueprint: flask.Blueprint) -> None:
             "figures": content.FIGURES,
             "content": content,
             "task": _task,
+            "tasks_of": lambda number: partial(_task, number),
         }
     )
 
