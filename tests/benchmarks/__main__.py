@@ -61,8 +61,10 @@ def table(rows: list[dict[str, Any]]) -> Table:
     """The rows for people."""
     shown = Table("what", "measured", "target", "", title=machine()["processor"])
     for row in rows:
+        aimed = bool(row["target"])  # 0: shown beside the others, nobody has asked for it
         mark = "[green]ok[/]" if row["ok"] else "[red]missed[/]"
-        shown.add_row(row["name"], f"{row['measured']} {row['unit']}", f"< {row['target']} {row['unit']}", mark)
+        target = f"< {row['target']} {row['unit']}" if aimed else ""
+        shown.add_row(row["name"], f"{row['measured']} {row['unit']}", target, mark if aimed or not row["ok"] else "")
     return shown
 
 
