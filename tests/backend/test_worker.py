@@ -118,6 +118,7 @@ def test_every_allowed_job_is_named_by_its_own_address() -> None:
         "hemaloop.jobs.finish_predictions",
         "hemaloop.jobs.portray",
         "hemaloop.jobs.refit",
+        "hemaloop.jobs.finish_order",
         "hemaloop.jobs.embed_shard",
         "hemaloop.jobs.simulate",
     }
