@@ -34,7 +34,9 @@ TEMPERATURES = (0.5, 20.0)
 """Among which a calibration looks. Mixed cells leave a classifier too modest; a few tune cells that are all right do
 not say how sure it may be, hence the lower end.
 """
-LEAST_SPREAD = 1e-3
+SAME = 0.01
+"""Of the median distance between labelled cells: nearer ones are the same image."""
+LEAST_SPREAD = 0.05
 """Deviation of a latent dimension below which it is taken for this, so that one that says nothing is not magnified."""
 
 Latents = NDArray[np.float32]
@@ -225,9 +227,14 @@ def _temperature(classifier: nn.Module, latents: Latents, classes: Classes) -> f
 
 
 def usual_distance(known: Latents) -> float:
-    """The median distance of labelled cells to the nearest other one, (M, D) standardised; 1 where there is none."""
+    """The median distance of labelled cells to the nearest other one, (M, D) standardised; 1 where there is none.
+
+    Cells so near that they are one image twice are no other ones.
+    """
     if len(known) < 2:
         return 1.0
-    distances = torch.cdist(torch.from_numpy(known), torch.from_numpy(known))
-    distances.fill_diagonal_(float("inf"))
-    return max(float(distances.amin(dim=1).median()), 1e-6)
+    distances = torch.cdist(torch.from_numpy(known), torch.from_numpy(known)).fill_diagonal_(float("nan"))
+    distances[distances <= SAME * distances.nanmedian()] = float("nan")
+    nearest = distances.nan_to_num(float("inf")).amin(dim=1)
+    nearest = nearest[nearest.isfinite()]
+    return max(float(nearest.median()), 1e-6) if len(nearest) else 1.0

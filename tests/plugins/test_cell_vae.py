@@ -14,6 +14,7 @@ from cells_pictures import LABELS, examples, on_smear, truth
 from hemaloop.errors import DatasetError, ImageError, NotFitted, OptionError, PluginError, StoreError
 from hemaloop.plugin import Classification, Detections, Embedded, Example, FitReport, Silent
 from hemaloop_cell_vae import CellVAE
+from hemaloop_cell_vae.head import usual_distance
 from hemaloop_cell_vae.patches import square
 from hemaloop_cell_vae.representation import collapse_note
 
@@ -223,3 +224,10 @@ def test_an_artifact_of_other_labels_gives_its_representation_and_no_more(artifa
     plugin.load_representation(artifact)
     assert not plugin.fitted
     assert json.loads((artifact / "cells.json").read_text())["head"]["temperature"] >= 0.5
+
+
+def test_an_image_that_was_labelled_twice_says_nothing_of_how_far_apart_cells_are() -> None:
+    cells = np.random.default_rng(0).normal(size=(30, 16)).astype(np.float32)
+    twice = np.concatenate([cells, cells + np.float32(1e-4)])
+    assert usual_distance(twice) == pytest.approx(usual_distance(cells), rel=1e-3)
+    assert usual_distance(np.concatenate([cells[:1], cells[:1]])) == 1.0
