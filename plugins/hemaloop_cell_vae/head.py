@@ -26,7 +26,7 @@ LEARNING_RATE = 0.002
 """At its highest; it falls along a cosine."""
 WEIGHT_DECAY = 0.3
 BATCH = 64
-STEPS = 2000
+STEPS = 1000
 """At most: of many cells, fewer epochs are as good and take no longer."""
 FEW = 5
 """Cells of a class below which a person is told that there are few."""
