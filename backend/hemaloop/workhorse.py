@@ -39,6 +39,7 @@ def give_way(niceness: int) -> None:
 def make_ready() -> None:
     """Import what a quick head needs, while nobody waits."""
     import torch
+    import torch._dynamo  # left out elsewhere (`networks.compiler`); the head's optimizer asks for it, for two seconds
 
     from hemaloop.quick import refitting
 
