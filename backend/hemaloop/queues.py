@@ -29,6 +29,14 @@ from hemaloop.ledger import Ledger
 from hemaloop.redis_server import redis_url
 
 NAMES = ("train", "push", "score", "refit", "simulate")
+CLAIMS = {
+    "train": "train",
+    "score": "score_pool",
+    "refit": "refit",
+    "rest": "finish_order",
+    "portrait": "portray",
+}
+"""Kinds of work that is claimed (`debounce`), with the function that gives the claim up when it begins."""
 KEEP_SECONDS = 7 * 24 * 3600
 """How long finished and failed jobs can be asked about."""
 DRAWN_SECONDS = 600
@@ -296,10 +304,7 @@ class Queues:
             if job.get_status() != JobStatus.STARTED and not job.dependent_ids:
                 with contextlib.suppress(InvalidJobOperation):
                     job.cancel()
-                for kind, function in (
-                    *(("train", "train"), ("score", "score_pool")),
-                    *(("refit", "refit"), ("rest", "finish_order")),
-                ):
+                for kind, function in CLAIMS.items():
                     claims = Debounce(self.redis, kind)
                     if str(job.func_name).endswith(f".{function}") and claims.holder(job.args[0]) == job_id:
                         claims.give_up(job.args[0])
@@ -345,7 +350,7 @@ class Queues:
         """Keep nothing of a project that is gone."""
         with reachable():
             self.ledger.erase(project)
-            for kind in ("train", "score", "refit", "rest", "portrait"):
+            for kind in CLAIMS:
                 Debounce(self.redis, kind).give_up(project)
 
     def mark_predicting(self, seconds: float = 2.0) -> None:

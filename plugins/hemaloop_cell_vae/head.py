@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,14 +43,6 @@ Latents = NDArray[np.float32]
 Classes = NDArray[np.int64]
 
 
-@torch.no_grad()
-def probabilities(classifier: Classifier, temperature: float, latents: Latents) -> NDArray[np.float64]:
-    """Calibrated, (N, C), of latents (N, D)."""
-    logits: Tensor = classifier(torch.from_numpy(np.ascontiguousarray(latents, np.float32)))
-    found: NDArray[np.float64] = torch.softmax(logits.double() / temperature, dim=1).numpy()
-    return found
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Head:
     """A classifier in use. temperature: of the calibration. known: float32 (M, D), standardised latents of the labelled
@@ -62,9 +54,12 @@ class Head:
     known: Latents
     reach: float
 
+    @torch.no_grad()
     def probabilities(self, latents: Latents) -> NDArray[np.float64]:
         """Calibrated, (N, C), of latents (N, D)."""
-        return probabilities(self.classifier, self.temperature, latents)
+        logits: Tensor = self.classifier(torch.from_numpy(np.ascontiguousarray(latents, np.float32)))
+        found: NDArray[np.float64] = torch.softmax(logits.double() / self.temperature, dim=1).numpy()
+        return found
 
     def standardised(self, latents: Latents) -> Latents:
         """Latents in deviations of the labelled cells, (N, D)."""
@@ -143,14 +138,18 @@ def _fitted(
     if len(tune[0]):
         trial, _ = _learned(cells, classes, len(labels), options, seed, Stage(progress, 0, 1, 2))
         temperature = _temperature(trial, *tune)
-        tuned = probabilities(trial, temperature, tune[0])
+        tuned = _knowing_no_cell(trial, temperature).probabilities(tune[0])
         cells, classes = np.concatenate([cells, tune[0]]), np.concatenate([classes, tune[1]])
     classifier, epochs = _learned(
         cells, classes, len(labels), options, seed, Stage(progress, int(tuned is not None), 2, 2)
     )
-    made = Head(classifier, temperature, np.zeros((0, cells.shape[1]), np.float32), 1.0)
+    made = _knowing_no_cell(classifier, temperature)
     known = made.standardised(cells).astype(np.float16).astype(np.float32)  # as it is saved
-    return Fitted(Head(classifier, temperature, known, usual_distance(known)), epochs, tuned)
+    return Fitted(replace(made, known=known, reach=usual_distance(known)), epochs, tuned)
+
+
+def _knowing_no_cell(classifier: Classifier, temperature: float) -> Head:
+    return Head(classifier, temperature, np.zeros((0, len(classifier.centre)), np.float32), 1.0)
 
 
 def _learned(

@@ -96,24 +96,23 @@ def figures(data: Mapping[str, np.ndarray], shares: np.ndarray) -> dict[str, flo
 
 def learned_representation(
     data: Mapping[str, np.ndarray], options: CellVAEOptions, seed: int
-) -> tuple[Embedder, list[dict[str, float]], float]:
+) -> tuple[AutoEncoder, list[dict[str, float]], float]:
     """From the images of train, without a label."""
     began = time.process_time()
     pixels = torch.from_numpy(data["pixels"][data["splits"] == "train"]).permute(0, 3, 1, 2)
-    arithmetic = arithmetic_for("cpu", "auto")
-    network, epochs = representation.learn(pixels, options, arithmetic, seed, Silent())
-    return Embedder(network, options, arithmetic), [dict(one) for one in epochs], time.process_time() - began
+    network, epochs = representation.learn(pixels, options, arithmetic_for("cpu", "auto"), seed, Silent())
+    return network, [dict(one) for one in epochs], time.process_time() - began
 
 
 def run(data: Mapping[str, np.ndarray], method: str, seed: int, fixed: Mapping[str, Any]) -> dict[str, Any]:
     """One representation and the classifiers on it."""
     options = CellVAEOptions(**{**fixed, **METHODS[method]})
-    embedder, epochs, seconds = learned_representation(data, options, seed)
+    network, epochs, seconds = learned_representation(data, options, seed)
     labels = [str(one) for one in data["labels"]]
     told: dict[str, Any] = {"method": method, "seed": seed, "options": options.model_dump(), "cpu_seconds": seconds}
     told["epochs"] = epochs
     for sides in (1, 4):
-        looking = Embedder(embedder.network, options.model_copy(update={"views": sides}), embedder.arithmetic)
+        looking = Embedder(network, options.model_copy(update={"views": sides}), arithmetic_for("cpu", "auto"))
         latents = looking.embed(list(data["pixels"]))
         told[f"active/{sides}"] = representation.active_dimensions(latents)
         for name, count in LABELS_A_CLASS.items():
