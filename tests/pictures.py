@@ -127,7 +127,8 @@ def signed_in(browser: Browser, stack: Stack) -> Page:
 def annotating(page: Page, stack: Stack, made: ProjectInfo) -> bytes:
     """The first task in the queue that has a box to look at again, with its boxes, that one selected; else the next."""
     head = [number for number, _ in stack.studio.queue_head(made.id, 30)]
-    marked = next((number for number in head if asks(stack.studio.task(number))), None)
+    version = stack.studio.project(made.id).model_version
+    marked = next((number for number in head if asks(stack.studio.task(number), version)), None)
     if marked is None:
         open_next_task(page, stack, Project(stack, made, {}, stack.images))
     else:
@@ -140,9 +141,10 @@ def annotating(page: Page, stack: Stack, made: ProjectInfo) -> bytes:
     return page.screenshot()
 
 
-def asks(task: Json) -> bool:
-    """Whether a prediction of the task has a mark of the model."""
-    return any(region["type"] == "taxonomy" for one in task["predictions"] for region in one["result"])
+def asks(task: Json, version: str | None) -> bool:
+    """Whether a version's prediction of the task has a mark of the model."""
+    mine = [one for one in task["predictions"] if one["model_version"] == version]
+    return any(region["type"] == "taxonomy" for one in mine for region in one["result"])
 
 
 def marks(page: Page) -> Locator:
