@@ -43,7 +43,7 @@ def answer(control: Control, prediction: Any, width: int = 64, height: int = 48,
 
 @st.composite
 def detections(draw: st.DrawFn) -> tuple[Detections, int, int]:
-    """float32 boxes anywhere inside an image of any size, down to a sliver."""
+    """float32 boxes anywhere inside an image of any size, down to a sliver, none of them there twice."""
     width, height = draw(st.integers(1, 5000)), draw(st.integers(1, 5000))
 
     def side(size: int) -> tuple[float, float]:
@@ -51,14 +51,25 @@ def detections(draw: st.DrawFn) -> tuple[Detections, int, int]:
         low, high = sorted((draw(fractions), draw(fractions)))
         return (low, high) if high - low > size * 1e-4 else (0.0, float(size))
 
-    boxes = []
+    boxes: list[list[float]] = []
     for _ in range(draw(st.integers(0, 6))):
         (x1, x2), (y1, y2) = side(width), side(height)
-        boxes.append([x1, y1, x2, y2])
+        box = [x1, y1, x2, y2]
+        if not any(np.abs(np.subtract(box, other)).max() < 0.2 for other in boxes):
+            boxes.append(box)
     labels = [draw(st.integers(0, 1)) for _ in boxes]
     scores = np.array([draw(st.floats(0, 1, width=32)) for _ in boxes], np.float32)
     truth = Detections.truth(boxes, labels)
     return Detections(truth.boxes, truth.labels, scores), width, height
+
+
+def test_a_box_that_is_there_twice_is_read_once() -> None:
+    found = Detections.truth([[3, 4, 20, 30], [3, 4, 20, 30], [3, 4, 20, 30], [5, 4, 20, 30]], [0, 0, 1, 0])
+    read, faults = annotations.read_result(results.regions(found, BOX, 64, 48), BOX, 64, 48)
+    assert isinstance(read, Detections)
+    assert faults == []
+    assert read.boxes[:, 0].tolist() == [3, 3, 5]
+    assert read.labels.tolist() == [0, 1, 0]
 
 
 @given(detections())

@@ -65,5 +65,5 @@ def _check_one(config: LabelConfig, image: Image, scored: Scored) -> None:
     demand(
         not left_out and _agree(scored.prediction, back),
         f"an accepted prediction comes back as another truth {left_out[:1]}: boxes must have an area that per cent can "
-        f"hold; {remedy}",
+        f"hold, and no box may be there twice; {remedy}",
     )
