@@ -15,6 +15,8 @@ from PIL import Image as Pillow
 from skimage.draw import polygon2mask
 
 FILE = Path(__file__).parent / "plugins" / "overlap_truth" / "outlines.json"
+VALIDATION = FILE.with_name("validation.json")
+"""Other crops, to choose by: those of `FILE` are to test on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,6 +26,12 @@ SHIFTS = (20.0, 30.0)
 """px, range of the shift that makes rouleaux, at the paper's cell size."""
 OVERLAP = 2
 """Value of pixels that two or more cells cover."""
+THICKNESS = 0.3
+"""Standard deviation of the logarithm of how much more or less a cell absorbs than it did."""
+PATCHES = (0.08, 0.3)
+"""Diameters, range of the standard deviation of the Gaussian that makes patches of uneven stain."""
+PATCHY = 0.5
+"""Largest standard deviation of the logarithm of how much a place absorbs, within a picture."""
 
 
 def minimum_image(below: Picture, above: Picture) -> Picture:
@@ -45,6 +51,31 @@ def absorbed_twice(below: Picture, above: Picture, light: Picture) -> Picture:
     `overdrawn_image` is. light: what passes beside the cells.
     """
     return np.asarray(below * above / np.maximum(light, 1.0), np.float32)
+
+
+def unequal(picture: Picture, light: Picture, cells: Mask, rng: np.random.Generator) -> Picture:
+    """Each connected cell absorbs more or less light than it did. Not in the paper.
+
+    Single cells become as dark as an overlap, and overlaps as pale as a single cell, as on thick and thin smears, so
+    that darkness alone says little. light: what passes beside the cells.
+    """
+    parts, count = ndimage.label(cells)
+    change = np.concatenate([[1.0], np.exp(rng.normal(0, THICKNESS, count))]).astype(np.float32)
+    return _passing(picture, light, ndimage.gaussian_filter(change[parts], 1.0))
+
+
+def patchy(picture: Picture, light: Picture, diameter: float, rng: np.random.Generator) -> Picture:
+    """Patches without an outline absorb more or less, as centres of target cells do. Not in the paper."""
+    noise = rng.standard_normal(picture.shape[:2], np.float32)
+    field = ndimage.gaussian_filter(noise, diameter * float(rng.uniform(*PATCHES)))
+    strength = float(rng.uniform(0, PATCHY)) / max(float(field.std()), 1e-6)
+    return _passing(picture, light, np.exp(np.float32(strength) * field))
+
+
+def _passing(picture: Picture, light: Picture, power: NDArray[np.float32]) -> Picture:
+    """Light that passes `power` (H, W) times as much stain (Beer-Lambert)."""
+    share = np.maximum(picture, 1.0) / np.maximum(light, 1.0)
+    return np.asarray(light * share ** power[..., None], np.float32)
 
 
 def mixing_weight(rng: np.random.Generator) -> float:

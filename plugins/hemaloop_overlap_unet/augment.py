@@ -54,10 +54,15 @@ def moved(sample: Sample, side: int, matrix: Matrix) -> Sample:
     coefficients = (matrix / matrix[2, 2]).ravel()[:8].tolist()
     size, how = (side, side), Pillow.Transform.PERSPECTIVE
     pixels = Pillow.fromarray(sample.pixels).transform(size, how, coefficients, Pillow.Resampling.BILINEAR)
-    classes = Pillow.fromarray(sample.classes).transform(
-        size, how, coefficients, Pillow.Resampling.NEAREST, fillcolor=UNKNOWN
-    )
-    return Sample(np.asarray(pixels), np.asarray(classes))
+    # the class with the largest share of a pixel: picking the nearest one would move outlines
+    values = np.union1d(sample.classes, [UNKNOWN]).astype(np.uint8)
+    shares = [
+        Pillow.fromarray((sample.classes == value).astype(np.float32)).transform(
+            size, how, coefficients, Pillow.Resampling.BILINEAR, fillcolor=float(value == UNKNOWN)
+        )
+        for value in values
+    ]
+    return Sample(np.asarray(pixels), values[np.argmax(np.stack([np.asarray(share) for share in shares]), axis=0)])
 
 
 def relit(pixels: NDArray[np.uint8], rng: np.random.Generator, strength: float = 1.0) -> NDArray[np.uint8]:

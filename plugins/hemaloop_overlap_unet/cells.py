@@ -25,6 +25,9 @@ CRUMB = 0.1
 """Area below which something free-standing is no cell."""
 PINHOLE = 0.02
 """Area up to which a hole in a cell is filled."""
+RIM = 0.1
+"""Diameters from the outline, within which an overlap of two cells begins: deeper ones are centres of target cells, or
+dark cells. The lens that two discs share ends on the outline of both together."""
 SLIVER = 0.08
 """Area below which a part between overlaps is not a cell of its own."""
 CUT_OFF = 0.3
@@ -160,7 +163,10 @@ def _areas(parts: NDArray[np.int32], count: int) -> NDArray[np.int64]:
 
 
 def tidied(classes: Classes, diameter: float) -> Classes:
-    """Crumbs of no cell removed, pinholes filled, specks of overlap taken for one cell. diameter: of a cell, px."""
+    """Crumbs of no cell removed, pinholes filled, overlaps that are specks or deep in one cell taken for one cell.
+
+    diameter: of a cell, px.
+    """
     usual = np.pi / 4 * diameter**2
     if usual <= 0:
         return np.zeros_like(classes)
@@ -176,7 +182,26 @@ def tidied(classes: Classes, diameter: float) -> Classes:
     cut[frame] = True
     small &= ~cut | (_areas(parts, count) < CRUMB / 3 * usual)
     found[small[parts] & (parts > 0)] = 0
+    found[_deep_in_one_cell(found, diameter)] = 1
     return found
+
+
+def _deep_in_one_cell(classes: Classes, diameter: float) -> Mask:
+    """Overlaps that one part alone touches, away from outline and frame, and smaller than a stacked cell."""
+    reach = max(1, round(RIM * diameter))
+    padded = np.pad(classes, reach)
+    deep = np.zeros(padded.shape, bool)
+    single, overlaps = (ndimage.label(padded == value, _EIGHT)[0] for value in (1, 2))
+    for number, (rows, columns) in enumerate(ndimage.find_objects(overlaps), 1):
+        window = slice(rows.start - reach, rows.stop + reach), slice(columns.start - reach, columns.stop + reach)
+        overlap = overlaps[window] == number
+        if overlap.sum() >= STACKED * np.pi / 4 * diameter**2:
+            continue
+        beside = np.unique(single[window][ndimage.binary_dilation(overlap, _EIGHT)])
+        around = ndimage.binary_dilation(overlap, _EIGHT, iterations=reach)
+        if np.count_nonzero(beside) == 1 and padded[window][around].all():
+            deep[window] |= overlap
+    return deep[reach:-reach, reach:-reach]
 
 
 def usual_diameter(classes: Classes) -> float:

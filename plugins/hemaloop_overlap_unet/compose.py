@@ -6,7 +6,7 @@ Each picture depends on its generator alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,15 @@ MARGIN = 0.06
 class Mixture:
     """How often what is drawn. rouleaux, real: shares of the pictures. absorb: share in which light is absorbed twice.
 
-    foreign: mean number of white cells and platelets a picture. layers: chance of one more layer of cells.
+    foreign: mean number of white cells and platelets a picture. uneven: share in which cells, and places in them,
+    absorb more or less than they did. layers: chance of one more layer of cells.
     """
 
     rouleaux: float = 0.12
     real: float = 0.2
     absorb: float = 0.5
     foreign: float = 0.6
+    uneven: float = 0.6
     layers: float = 0.35
 
 
@@ -148,11 +150,12 @@ def compose(
         return _finished(part.pixels, part.classes)
     source = sources[int(rng.integers(len(sources)))]
     corner = somewhere(source, side, rng)
-    below = window(source, *corner, side)
+    uneven = rng.random() < mixture.uneven
+    below = _unequal(window(source, *corner, side), uneven, rng)
     picture, classes, lamp = below.pixels, below.classes, below.light
     if rng.random() < mixture.rouleaux:
         down, right = artificial.rouleau_shift(rng, diameter)
-        above = window(source, corner[0] - down, corner[1] - right, side)
+        above = _unequal(window(source, corner[0] - down, corner[1] - right, side), uneven, rng)
         picture, classes = overlaid(below, above, diameter, mixture.absorb, rng)
     else:
         for layer in range(2):
@@ -162,13 +165,20 @@ def compose(
             other = source if rng.random() < 0.5 else sources[int(rng.integers(len(sources)))]
             # a small image laid on itself as it was would be overlaps that nobody can see
             above = turned(window(other, *somewhere(other, side, rng), side), rng, as_it_was=other is not source)
+            above = _unequal(above, uneven, rng)
             picture, classes = overlaid(
                 Window(picture, classes, below.cells, lamp), above, diameter, mixture.absorb, rng
             )
+    if uneven:
+        picture = artificial.patchy(picture, lamp, diameter, rng)
     picture, classes = picture.copy(), classes.copy()
     for _ in range(int(rng.poisson(mixture.foreign)) if len(pieces) else 0):
         with_foreign(picture, classes, lamp, pieces[int(rng.integers(len(pieces)))], rng)
     return _finished(artificial.blurred(picture, artificial.blur_sigma(rng, diameter)), classes)
+
+
+def _unequal(part: Window, uneven: bool, rng: np.random.Generator) -> Window:
+    return replace(part, pixels=artificial.unequal(part.pixels, part.light, part.cells, rng)) if uneven else part
 
 
 def _finished(picture: artificial.Picture, classes: NDArray[np.uint8]) -> Sample:

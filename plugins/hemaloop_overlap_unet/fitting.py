@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
@@ -42,7 +43,7 @@ ROOM = 1.3
 
 def mixture_of(options: OverlapUNetOptions) -> Mixture:
     """How often what is drawn."""
-    return Mixture(options.rouleaux, options.real, options.absorb, options.foreign)
+    return Mixture(options.rouleaux, options.real, options.absorb, options.foreign, options.uneven)
 
 
 def fit(
@@ -148,7 +149,7 @@ def artificial_figures(
     finder = model.finder
     for number in range(CHECKED):
         rng = np.random.default_rng((seed, number, 1))
-        mixture = Mixture(options.rouleaux, 0.0, options.absorb, options.foreign)
+        mixture = replace(mixture_of(options), real=0.0, uneven=0.0)
         sample = compose(sources, data.pieces, (), mixture, options.window, options.diameter, rng)
         found = finder.probabilities(Look(sample.pixels, options.diameter, 1.0)).argmax(axis=0)
         known = sample.classes != UNKNOWN

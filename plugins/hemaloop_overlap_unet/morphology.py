@@ -1,11 +1,15 @@
-"""Binary masks: holes filled, small parts removed, opened by a disc."""
+"""Masks: holes filled, small parts removed, opened by a disc; classes at another size."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
 from scipy import ndimage
 
 from hemaloop.stain import Mask
+
+Classes = NDArray[np.uint8]
 
 HOLE = 0.45
 """Area up to which a hole is the pallor of a cell, of a usual cell's disc: a larger one is background among cells."""
@@ -39,3 +43,18 @@ def opened(mask: Mask, radius: float) -> Mask:
     reach = max(1, int(radius))
     padded = np.pad(mask, reach, mode="edge")
     return np.asarray(ndimage.binary_opening(padded, disc(radius))[reach:-reach, reach:-reach])
+
+
+def resized_classes(classes: Classes, height: int, width: int) -> Classes:
+    """Classes (h, w) at another size, (height, width): each pixel the class with the largest share of it.
+
+    Outlines stay where they are to a part of a pixel, where picking the nearest pixel moves them by up to a half.
+    """
+    if classes.shape == (height, width):
+        return classes
+    values = np.unique(classes)
+    shares = [
+        Pillow.fromarray((classes == value).astype(np.float32)).resize((width, height), Pillow.Resampling.BILINEAR)
+        for value in values
+    ]
+    return np.asarray(values[np.argmax(np.stack([np.asarray(share) for share in shares]), axis=0)], np.uint8)

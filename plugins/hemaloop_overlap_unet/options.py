@@ -95,6 +95,14 @@ class OverlapUNetOptions(PluginOptions):
     foreign: float = option(
         0.6, "mean number of white cells and platelets that are pasted into a picture", unit="cells", ge=0, le=20
     )
+    uneven: float = option(
+        0.6,
+        "share of the artificial pictures in which each cell, and places within cells, absorb more or less light than "
+        "they did, so that an overlap is told by its outlines and not by its darkness",
+        ge=0,
+        le=1,
+        source=f"{PAPER}: 0",
+    )
     relevance: Literal["doubt", "random"] = option(
         "doubt",
         "what makes an image worth labelling: doubt (share of the cells' area round overlaps that is probably wrong, "

@@ -13,8 +13,8 @@ from skimage.measure import regionprops
 
 from hemaloop.plugin import Image
 from hemaloop.stain import light
-from hemaloop_overlap_unet.classical import estimated_diameter, resized, segment
-from hemaloop_overlap_unet.morphology import disc, remove_small
+from hemaloop_overlap_unet.classical import FINE_DIAMETER, estimated_diameter, grown, resized, segment
+from hemaloop_overlap_unet.morphology import disc, remove_small, resized_classes
 from hemaloop_overlap_unet.stains import NUCLEUS_AREA
 
 UNKNOWN = 255
@@ -93,7 +93,7 @@ def make_source(image: Image, classes: NDArray[np.uint8], diameter: float) -> So
     factor = diameter / own
     pixels = resized(image, factor)
     height, width = pixels.shape[:2]
-    small = np.asarray(Pillow.fromarray(classes).resize((width, height), Pillow.Resampling.NEAREST))
+    small = resized_classes(classes, height, width)
     size = max(1, width // _LIGHT_STEP), max(1, height // _LIGHT_STEP)
     lamp = np.stack([light(pixels[..., channel].astype(np.float32), diameter) for channel in range(3)], axis=2)
     coarse = np.asarray(Pillow.fromarray(lamp.clip(0, 255).astype(np.uint8)).resize(size, Pillow.Resampling.BOX))
@@ -106,7 +106,7 @@ def trusted_classes(image: Image) -> NDArray[np.uint8]:
     What is not sure to be one cell (clumps, dents, unusual sizes) is `UNKNOWN`, uint8 (H, W); white cells and platelets
     are background.
     """
-    found = segment(image)
+    found = segment(image, FINE_DIAMETER)
     parts, count = ndimage.label(found.red)
     classes = np.where(found.red, UNKNOWN, 0).astype(np.uint8)
     if not count:
@@ -133,8 +133,7 @@ def cutouts(image: Image, diameter: float) -> list[Cutout]:
     factor = diameter / found.diameter
     pixels = resized(image, factor).astype(np.float32)
     height, width = pixels.shape[:2]
-    foreign = np.asarray(Pillow.fromarray(found.foreign).resize((width, height), Pillow.Resampling.NEAREST))
-    red = np.asarray(Pillow.fromarray(found.red).resize((width, height), Pillow.Resampling.NEAREST))
+    foreign, red = grown(found.foreign, height, width), grown(found.red, height, width)
     foreign = remove_small(foreign, 0.02 * diameter**2)
     lamp = np.stack([light(pixels[..., channel], diameter) for channel in range(3)], axis=2)
     passed = (pixels / np.maximum(lamp, 1)).clip(0, 1.1)

@@ -1,12 +1,16 @@
 """Masks of the overlap family on real smears, against what a person outlined (`tests/plugins/overlap_truth`).
 
-PYTHONPATH=tests python -m benchmarks.overlap_crops [MODEL]     # a folder, or starter:rbc_overlap
+PYTHONPATH=tests python -m benchmarks.overlap_crops [MODEL [CROPS]]
+
+MODEL is a folder, or starter:rbc_overlap; CROPS a file of outlines, by default those to test on.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -14,7 +18,7 @@ from rich.console import Console
 from hemaloop.evaluation.segmentation import SegmentationReport, evaluate_maps
 from hemaloop.model_folder import open_model
 from hemaloop.plugin import ClassMap
-from overlap_truth import read_crops
+from overlap_truth import FILE, Crop, read_crops
 from real_smears import DATA
 
 LABELS = ("RBC", "Overlap")
@@ -27,11 +31,10 @@ def drawer() -> SegmentationReport:
     return evaluate_maps([ClassMap(crop.classes) for crop in twice], again, LABELS)
 
 
-def measure(model: str) -> SegmentationReport:
+def measure(model: str, crops: Sequence[Crop]) -> SegmentationReport:
     """Whole images are predicted, and the outlined parts cut out."""
     plugin = open_model(model).plugin
     found, counted = [], []
-    crops = read_crops()
     for crop in crops:
         [one] = plugin.predict([crop.pixels(DATA)])
         if not isinstance(one, ClassMap):
@@ -43,9 +46,9 @@ def measure(model: str) -> SegmentationReport:
     return evaluate_maps(truths, found, LABELS, counts=([crop.count for crop in crops], counted))
 
 
-def as_json(report: SegmentationReport) -> str:
+def as_json(report: SegmentationReport, crops: Sequence[Crop]) -> str:
     """Figures, and the IoU of each crop."""
-    images = [crop.image for crop in read_crops()]
+    images = [crop.image for crop in crops]
     each = [
         {"image": image, **dict(zip(("background", *LABELS), map(_rounded, values), strict=True))}
         for image, values in zip(images, report.per_image, strict=True)
@@ -60,16 +63,18 @@ def _rounded(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 3)
 
 
-def main(model: str = "starter:rbc_overlap") -> None:
+def main(model: str = "starter:rbc_overlap", outlines: str = str(FILE)) -> None:
     """Print means, spreads and each crop."""
     console = Console()
-    for name, report in (("drawn twice", drawer()), (model, measure(model))):
+    crops = read_crops(Path(outlines))
+    measured = measure(model, crops)
+    for name, report in (("drawn twice", drawer()), (model, measured)):
         console.print(f"{name}: pooled {report.pooled}, mean {report.mean_iou_all:.3f}", highlight=False)
         for label, spread in report.spreads().items():
             console.print(f"    {label}: {spread}", highlight=False)
         if report.count is not None:
             console.print(f"    cells: {report.count}", highlight=False)
-    console.print(as_json(report), highlight=False)
+    console.print(as_json(measured, crops), highlight=False)
 
 
 if __name__ == "__main__":

@@ -72,3 +72,28 @@ def test_rouleaux_shift_by_20_to_30_px_at_the_papers_cell_size(times: float) -> 
     assert lengths.max() <= 30 + 1 / times
     quarters = {(down >= 0, right >= 0) for down, right in shifts}
     assert len(quarters) == 4
+
+
+def test_each_cell_absorbs_more_or_less_as_a_whole_and_the_background_stays() -> None:
+    light = np.full((40, 90, 3), 200, np.float32)
+    cells = np.zeros((40, 90), bool)
+    cells[10:30, 10:30] = cells[10:30, 50:70] = True
+    picture = np.where(cells[..., None], np.float32(120), light)
+    found = artificial.unequal(picture, light, cells, np.random.default_rng(0))
+    first, second = found[15:25, 15:25], found[15:25, 55:65]
+    assert (np.ptp(first), np.ptp(second)) == pytest.approx((0, 0), abs=1e-2)
+    # the same stain in every channel, and another amount of it in each cell
+    assert abs(float(first.mean()) - float(second.mean())) > 3
+    assert found[0] == pytest.approx(light[0])
+
+
+def test_patches_change_what_is_stained_smoothly_and_nothing_else() -> None:
+    light = np.full((80, 80, 3), 200, np.float32)
+    picture = light.copy()
+    picture[20:60, 20:60] = 100
+    rng = np.random.default_rng(1)
+    found = artificial.patchy(picture, light, 40, rng)
+    assert found[:15] == pytest.approx(light[:15])
+    inside = found[22:58, 22:58, 1]
+    assert np.ptp(inside) > 10
+    assert np.abs(np.diff(inside, axis=0)).max() < 0.35 * np.ptp(inside)

@@ -91,3 +91,26 @@ def test_tidying_removes_crumbs_and_specks_and_leaves_cells() -> None:
     spoilt[80, 20] = 2
     spoilt[80, 60] = 0
     assert np.array_equal(tidied(spoilt, 24), clean)
+
+
+def test_the_centre_of_a_target_cell_is_no_overlap() -> None:
+    target = discs(*ALONE)
+    target[discs((60, 80), radius=5) > 0] = 2
+    assert np.array_equal(tidied(target, 24), discs(*ALONE))
+
+
+@pytest.mark.parametrize(
+    "clump",
+    [((40, 30), (57, 30)), ((40, 30), (62, 30)), ((30, 30), (48, 30), (39, 43)), ((4, 30), (-6, 30))],
+    ids=["pair", "just overlapping", "clover", "at the frame"],
+)
+def test_tidying_leaves_overlaps_of_two_cells(clump: tuple[tuple[float, float], ...]) -> None:
+    overlapping = discs(*ALONE, *clump)
+    assert (overlapping == 2).any()
+    assert np.array_equal(tidied(overlapping, 24), overlapping)
+
+
+def test_tidying_leaves_a_cell_that_lies_on_another_as_a_whole() -> None:
+    stacked = discs((40, 30), radius=16)
+    stacked[discs((40, 30), radius=10) > 0] = 2
+    assert np.array_equal(tidied(stacked, 24), stacked)

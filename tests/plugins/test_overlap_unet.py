@@ -16,6 +16,7 @@ from hemaloop.synthetic import render_smear
 from hemaloop_overlap_unet import CLASSICAL, STARTER, OverlapUNet
 from hemaloop_overlap_unet.compose import Mixture, compose, turned, window
 from hemaloop_overlap_unet.meaning import meaning_of
+from hemaloop_overlap_unet.morphology import resized_classes
 from hemaloop_overlap_unet.sources import UNKNOWN, Source, make_source
 from hemaloop_overlap_unet.tiles import Tiling, blended
 from hemaloop_overlap_unet.training import dice_loss
@@ -201,3 +202,16 @@ def test_an_image_laid_on_itself_does_not_lie_as_it_was() -> None:
     laid = [turned(part, np.random.default_rng(seed), as_it_was=False) for seed in range(40)]
     assert not any(np.array_equal(one.pixels, part.pixels) for one in laid)
     assert len({one.pixels.tobytes() for one in laid}) == 7
+
+
+def test_outlines_stay_where_they_are_at_another_size() -> None:
+    rows, columns = np.mgrid[:200, :200]
+    disc = np.hypot(rows + 0.5 - 101.3, columns + 0.5 - 97.8) <= 62
+    classes = np.where(disc, 1, 0).astype(np.uint8)
+    classes[:, 100:][disc[:, 100:]] = 2
+    classes[:20] = UNKNOWN
+    small = resized_classes(classes, 73, 73)
+    assert set(np.unique(small)) == {0, 1, 2, UNKNOWN}
+    area = np.pi * (62 * 73 / 200) ** 2
+    assert np.isin(small, (1, 2)).sum() == pytest.approx(area, rel=0.01)
+    assert np.array_equal(resized_classes(classes, 200, 200), classes)
