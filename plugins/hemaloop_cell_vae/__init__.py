@@ -63,7 +63,9 @@ class CellVAE(NetworkPlugin["Model", CellVAEOptions], Representing):
     Options: ClassVar[type[PluginOptions]] = CellVAEOptions
     presets: ClassVar[Mapping[str, Preset]] = {
         "bone_marrow": Preset(
-            description="ten classes of bone-marrow cells, as in the paper, at a size that needs no GPU", labels=MARROW
+            description="ten classes of bone-marrow cells, as in the paper, at a size that needs no GPU",
+            labels=MARROW,
+            options={"image_size": 64, "epochs": 80},
         ),
         "bone_marrow_paper": Preset(
             description="the same at the paper's 256 px, a sample of the latent as representation; wants a GPU",
