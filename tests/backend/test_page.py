@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from rq import Queue
 from rq.registry import ScheduledJobRegistry
 from rq.serializers import JSONSerializer
+from rq.utils import utcformat
 
 import page_stage
 from hemaloop import portrait, queue_view
 from hemaloop.redis_server import EmbeddedRedis
 from hemaloop.web.guesses import FREE
+from hemaloop.worker import build_worker
 from loop_stage import PROJECT
 from page_stage import NAME, PASSWORD, Page
 
@@ -172,6 +176,25 @@ def test_a_failure_is_shown_with_its_reason_and_can_be_tried_again(page: Page, b
 
 
 # -- what is shown
+
+
+def test_a_worker_is_called_silent_while_it_works_and_not_while_it_waits(page: Page, browser: requests.Session) -> None:
+    """A waiting one gives a sign of life every few minutes only."""
+    redis = page.queues.redis
+    worker = build_worker(["train"], redis)
+    worker.register_birth()
+    try:
+        redis.hset(worker.key, "last_heartbeat", utcformat(datetime.now(UTC) - timedelta(seconds=200)))
+        text = browser.get(f"{page.project}/parts/now", timeout=60).text
+        assert worker.name[:16] in text
+        assert "silent for" not in text
+        page.queues.request_scores(PROJECT, "test")
+        (job,) = Queue("score", connection=redis, serializer=JSONSerializer).jobs
+        redis.hset(worker.key, "current_job", job.id)
+        assert "silent for 20" in browser.get(f"{page.project}/parts/now", timeout=60).text
+    finally:
+        worker.register_death()
+        page.work()
 
 
 def test_the_page_shows_models_labels_order_and_doubts(page: Page, browser: requests.Session) -> None:
