@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from hemaloop_overlap_unet.compose import Sample
+from hemaloop_overlap_unet.morphology import redrawn
 from hemaloop_overlap_unet.sources import UNKNOWN
 
 ROTATION = 5.0
@@ -52,17 +53,14 @@ def placement(side: int, wide: int, rng: np.random.Generator) -> Matrix:
 def moved(sample: Sample, side: int, matrix: Matrix) -> Sample:
     """A sample seen through a perspective, `side` px; what lies beyond it is unknown."""
     coefficients = (matrix / matrix[2, 2]).ravel()[:8].tolist()
-    size, how = (side, side), Pillow.Transform.PERSPECTIVE
-    pixels = Pillow.fromarray(sample.pixels).transform(size, how, coefficients, Pillow.Resampling.BILINEAR)
-    # the class with the largest share of a pixel: picking the nearest one would move outlines
+    size, how, smooth = (side, side), Pillow.Transform.PERSPECTIVE, Pillow.Resampling.BILINEAR
+    pixels = Pillow.fromarray(sample.pixels).transform(size, how, coefficients, smooth)
+
+    def draw(share: Pillow.Image, value: int) -> Pillow.Image:
+        return share.transform(size, how, coefficients, smooth, fillcolor=float(value == UNKNOWN))
+
     values = np.union1d(sample.classes, [UNKNOWN]).astype(np.uint8)
-    shares = [
-        Pillow.fromarray((sample.classes == value).astype(np.float32)).transform(
-            size, how, coefficients, Pillow.Resampling.BILINEAR, fillcolor=float(value == UNKNOWN)
-        )
-        for value in values
-    ]
-    return Sample(np.asarray(pixels), values[np.argmax(np.stack([np.asarray(share) for share in shares]), axis=0)])
+    return Sample(np.asarray(pixels), redrawn(sample.classes, values, draw))
 
 
 def relit(pixels: NDArray[np.uint8], rng: np.random.Generator, strength: float = 1.0) -> NDArray[np.uint8]:

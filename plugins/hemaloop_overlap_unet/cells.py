@@ -14,29 +14,16 @@ from scipy import ndimage
 from skimage.measure import find_contours, perimeter_crofton, regionprops
 
 from hemaloop.plugin import FoundCell
-from hemaloop.stain import candidate_cells
+from hemaloop.stain import Mask, candidate_cells
+from hemaloop_overlap_unet.morphology import EIGHT, Classes
+from hemaloop_overlap_unet.tidying import STACKED
 
-Classes = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
-
-SPECK = 0.004
-"""Area below which an overlap is noise, of a usual cell's disc."""
-CRUMB = 0.1
-"""Area below which something free-standing is no cell."""
-PINHOLE = 0.02
-"""Area up to which a hole in a cell is filled."""
-RIM = 0.1
-"""Diameters from the outline, within which an overlap of two cells begins: deeper ones are centres of target cells, or
-dark cells. The lens that two discs share ends on the outline of both together."""
 SLIVER = 0.08
 """Area below which a part between overlaps is not a cell of its own."""
 CUT_OFF = 0.3
 """Area below which what the frame cuts off is not counted: on cbc/Training nearly nobody boxed such a rest."""
-STACKED = 0.35
-"""Area from which an overlap inside one cell is a second cell that lies on it as a whole."""
 CLUMP = 1.3
 """Area from which a part may be several cells that touch."""
-_EIGHT = np.ones((3, 3), bool)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +98,7 @@ class Cells:
                 here.append((float(np.hypot(*(centre - (y, x)))), cell))
         if here:
             return min(here, key=lambda one: one[0])[1]
-        parts, _ = ndimage.label(self.classes > 0, _EIGHT)
+        parts, _ = ndimage.label(self.classes > 0, EIGHT)
         window = ndimage.find_objects(parts)[parts[row, column] - 1]
         mask = (parts == parts[row, column])[window]
         return _placed(mask, (self.classes[window] == 2) & mask, window, self.classes.shape)
@@ -158,52 +145,6 @@ class Cells:
         )
 
 
-def _areas(parts: NDArray[np.int32], count: int) -> NDArray[np.int64]:
-    return np.bincount(parts.ravel(), minlength=count + 1)
-
-
-def tidied(classes: Classes, diameter: float) -> Classes:
-    """Crumbs of no cell removed, pinholes filled, overlaps that are specks or deep in one cell taken for one cell.
-
-    diameter: of a cell, px.
-    """
-    usual = np.pi / 4 * diameter**2
-    if usual <= 0:
-        return np.zeros_like(classes)
-    found = classes.copy()
-    overlaps, count = ndimage.label(classes == 2, _EIGHT)
-    found[(_areas(overlaps, count) < SPECK * usual)[overlaps] & (overlaps > 0)] = 1
-    holes, count = ndimage.label(classes == 0)
-    found[(_areas(holes, count) < PINHOLE * usual)[holes] & (holes > 0)] = 1
-    parts, count = ndimage.label(found > 0)
-    small = _areas(parts, count) < CRUMB * usual
-    frame = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
-    cut = np.zeros(count + 1, bool)
-    cut[frame] = True
-    small &= ~cut | (_areas(parts, count) < CRUMB / 3 * usual)
-    found[small[parts] & (parts > 0)] = 0
-    found[_deep_in_one_cell(found, diameter)] = 1
-    return found
-
-
-def _deep_in_one_cell(classes: Classes, diameter: float) -> Mask:
-    """Overlaps that one part alone touches, away from outline and frame, and smaller than a stacked cell."""
-    reach = max(1, round(RIM * diameter))
-    padded = np.pad(classes, reach)
-    deep = np.zeros(padded.shape, bool)
-    single, overlaps = (ndimage.label(padded == value, _EIGHT)[0] for value in (1, 2))
-    for number, (rows, columns) in enumerate(ndimage.find_objects(overlaps), 1):
-        window = slice(rows.start - reach, rows.stop + reach), slice(columns.start - reach, columns.stop + reach)
-        overlap = overlaps[window] == number
-        if overlap.sum() >= STACKED * np.pi / 4 * diameter**2:
-            continue
-        beside = np.unique(single[window][ndimage.binary_dilation(overlap, _EIGHT)])
-        around = ndimage.binary_dilation(overlap, _EIGHT, iterations=reach)
-        if np.count_nonzero(beside) == 1 and padded[window][around].all():
-            deep[window] |= overlap
-    return deep[reach:-reach, reach:-reach]
-
-
 def usual_diameter(classes: Classes) -> float:
     """px: median of the whole objects without overlap or dents, or what the largest discs say where there is none."""
     parts, count = ndimage.label(classes > 0)
@@ -231,7 +172,7 @@ def find_cells(classes: Classes) -> Cells:
     diameter = usual_diameter(classes)
     if diameter <= 0:
         return Cells(classes, (), 0.0)
-    parts, _ = ndimage.label(classes > 0, _EIGHT)
+    parts, _ = ndimage.label(classes > 0, EIGHT)
     cells: list[Cell] = []
     for number, window in enumerate(ndimage.find_objects(parts), 1):
         inside = parts[window] == number
@@ -257,7 +198,7 @@ def _split(clump: Classes, diameter: float) -> list[Mask]:
     whole = clump > 0
     if not (clump == 2).any() and whole.sum() < CLUMP * usual:
         return [whole]
-    single, shared = ndimage.label(clump == 1)[0], ndimage.label(clump == 2, _EIGHT)[0]
+    single, shared = ndimage.label(clump == 1)[0], ndimage.label(clump == 2, EIGHT)[0]
     touching = _touching(single, shared)
     found: list[Mask] = []
     areas = np.bincount(single.ravel())

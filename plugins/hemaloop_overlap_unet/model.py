@@ -17,13 +17,14 @@ from hemaloop.plugin import ClassMap, Image, Prompt, Scored
 from hemaloop.prompts import INSIDE, inside_of, pixels_of
 from hemaloop_overlap_unet import artifact
 from hemaloop_overlap_unet.artifact import Description
-from hemaloop_overlap_unet.cells import Cells, find_cells, tidied
+from hemaloop_overlap_unet.cells import Cells, find_cells
 from hemaloop_overlap_unet.classical import segment
 from hemaloop_overlap_unet.features import image_features
 from hemaloop_overlap_unet.inference import Finder, Look, most_likely
 from hemaloop_overlap_unet.meaning import Meaning
 from hemaloop_overlap_unet.options import OverlapUNetOptions
 from hemaloop_overlap_unet.relevance import classical_worth, relevance
+from hemaloop_overlap_unet.tidying import tidied
 
 
 class Model:

@@ -1,6 +1,8 @@
-"""Masks: holes filled, small parts removed, opened by a disc; classes at another size."""
+"""Masks: holes filled, small parts removed, opened by a disc; classes at another size or place."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,8 @@ from hemaloop.stain import Mask
 
 Classes = NDArray[np.uint8]
 
+EIGHT = np.ones((3, 3), bool)
+"""Pixels that touch at a corner hang together."""
 HOLE = 0.45
 """Area up to which a hole is the pallor of a cell, of a usual cell's disc: a larger one is background among cells."""
 
@@ -45,16 +49,19 @@ def opened(mask: Mask, radius: float) -> Mask:
     return np.asarray(ndimage.binary_opening(padded, disc(radius))[reach:-reach, reach:-reach])
 
 
-def resized_classes(classes: Classes, height: int, width: int) -> Classes:
-    """Classes (h, w) at another size, (height, width): each pixel the class with the largest share of it.
+def redrawn(classes: Classes, values: Classes, draw: Callable[[Pillow.Image, int], Pillow.Image]) -> Classes:
+    """Classes (h, w) at another size or place, where each pixel is the class with the largest share of it.
 
     Outlines stay where they are to a part of a pixel, where picking the nearest pixel moves them by up to a half.
+    values: those that may be there. draw: a picture of one class, 0 to 1, and its value, to the picture as it will be.
     """
+    shares = [np.asarray(draw(Pillow.fromarray((classes == value).astype(np.float32)), int(value))) for value in values]
+    return np.asarray(values[np.argmax(np.stack(shares), axis=0)])
+
+
+def resized_classes(classes: Classes, height: int, width: int) -> Classes:
+    """Classes (h, w) as (height, width)."""
     if classes.shape == (height, width):
         return classes
-    values = np.unique(classes)
-    shares = [
-        Pillow.fromarray((classes == value).astype(np.float32)).resize((width, height), Pillow.Resampling.BILINEAR)
-        for value in values
-    ]
-    return np.asarray(values[np.argmax(np.stack([np.asarray(share) for share in shares]), axis=0)], np.uint8)
+    how = Pillow.Resampling.BILINEAR
+    return redrawn(classes, np.unique(classes), lambda share, _: share.resize((width, height), how))

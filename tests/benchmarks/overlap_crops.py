@@ -17,7 +17,7 @@ from rich.console import Console
 
 from hemaloop.evaluation.segmentation import SegmentationReport, evaluate_maps
 from hemaloop.model_folder import open_model
-from hemaloop.plugin import ClassMap
+from hemaloop.plugin import ClassMap, Plugin
 from overlap_truth import FILE, Crop, read_crops
 from real_smears import DATA
 
@@ -31,14 +31,13 @@ def drawer() -> SegmentationReport:
     return evaluate_maps([ClassMap(crop.classes) for crop in twice], again, LABELS)
 
 
-def measure(model: str, crops: Sequence[Crop]) -> SegmentationReport:
+def measure(plugin: Plugin, crops: Sequence[Crop]) -> SegmentationReport:
     """Whole images are predicted, and the outlined parts cut out."""
-    plugin = open_model(model).plugin
     found, counted = [], []
     for crop in crops:
         [one] = plugin.predict([crop.pixels(DATA)])
         if not isinstance(one, ClassMap):
-            raise TypeError(f"{model}: found {type(one).__name__}, expected masks")
+            raise TypeError(f"{type(plugin).__name__}: found {type(one).__name__}, expected masks")
         part = ClassMap(np.ascontiguousarray(one.labels[crop.window()]))
         found.append(part)
         counted.append(len(plugin.cells(part) or ()))
@@ -67,7 +66,7 @@ def main(model: str = "starter:rbc_overlap", outlines: str = str(FILE)) -> None:
     """Print means, spreads and each crop."""
     console = Console()
     crops = read_crops(Path(outlines))
-    measured = measure(model, crops)
+    measured = measure(open_model(model).plugin, crops)
     for name, report in (("drawn twice", drawer()), (model, measured)):
         console.print(f"{name}: pooled {report.pooled}, mean {report.mean_iou_all:.3f}", highlight=False)
         for label, spread in report.spreads().items():

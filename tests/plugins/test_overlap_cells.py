@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hemaloop_overlap_unet.cells import find_cells, tidied
+from hemaloop_overlap_unet.cells import find_cells
+from hemaloop_overlap_unet.tidying import tidied
 
 
 def discs(*middles: tuple[float, float], radius: float = 12, size: tuple[int, int] = (100, 140)) -> NDArray[np.uint8]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
-
-from hemaloop.evaluation.segmentation import SegmentationReport, evaluate_maps
+from benchmarks.overlap_crops import measure
+from hemaloop.evaluation.segmentation import evaluate_maps
 from hemaloop.formats.items import load_picture
 from hemaloop.plugin import ClassMap
 from hemaloop_overlap_unet import CLASSICAL, STARTER, OverlapUNet
@@ -46,16 +45,6 @@ def test_crops_to_choose_by_are_of_other_images_than_those_to_test_on() -> None:
     assert not chosen_by & {crop.image for crop in read_crops()}
 
 
-def measured(plugin: OverlapUNet) -> SegmentationReport:
-    crops = read_crops()
-    found = []
-    for crop in crops:
-        [one] = plugin.predict([crop.pixels(DATA)])
-        assert isinstance(one, ClassMap)
-        found.append(ClassMap(np.ascontiguousarray(one.labels[crop.window()])))
-    return evaluate_maps([ClassMap(crop.classes) for crop in crops], found, LABELS)
-
-
 @needs_chula
 @needs_cbc
 def test_the_starter_beats_the_classical_segmentation_on_real_overlaps() -> None:
@@ -63,7 +52,7 @@ def test_the_starter_beats_the_classical_segmentation_on_real_overlaps() -> None
     for directory in (STARTER, CLASSICAL):
         plugin = OverlapUNet(LABELS)
         plugin.load(directory)
-        reports.append(measured(plugin))
+        reports.append(measure(plugin, read_crops()))
     network, classical = reports
     assert network.pooled["Overlap"] > 0.65
     spreads = network.spreads()
