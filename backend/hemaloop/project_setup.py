@@ -7,7 +7,8 @@ measured with Label Studio 1.23.2: the queue follows the scores only under uncer
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -130,23 +131,22 @@ def _backend(studio: LabelStudio, settings: Settings, info: ProjectInfo, version
     wrong = [name for name, value in right.items() if present.get(name) != value]
     if not wrong and present.get("readable_state") == "Connected":
         return []
-    body = {**right, "project": info.id, "basic_auth_pass": settings.password.get_secret_value()}
-    _explained(studio, settings, "PATCH", f"/api/ml/{present['id']}", body)
+    with _explained(settings, info.id):
+        studio.change_backend(present, **right, basic_auth_pass=settings.password.get_secret_value())
     return [f"backend mended ({', '.join(wrong) or present.get('readable_state')})"]
 
 
 def _connect(studio: LabelStudio, settings: Settings, info: ProjectInfo, version: str) -> list[str]:
-    body = {
-        "project": info.id,
-        "url": settings.backend_url,
-        "title": version,
-        "auth_method": "BASIC_AUTH",
-        "basic_auth_user": settings.username,
-        "basic_auth_pass": settings.password.get_secret_value(),
-        "is_interactive": parse_label_config(info.label_config).smart,
-    }
     try:
-        _explained(studio, settings, "POST", "/api/ml/", body)
+        with _explained(settings, info.id):
+            studio.connect_backend(
+                info.id,
+                url=settings.backend_url,
+                title=version,
+                username=settings.username,
+                password=settings.password.get_secret_value(),
+                is_interactive=parse_label_config(info.label_config).smart,
+            )
     except LabelStudioError:
         # A refused connection can leave a row without a webhook, and only the first row would ever be used.
         leftover = studio.backend(info.id)
@@ -156,15 +156,16 @@ def _connect(studio: LabelStudio, settings: Settings, info: ProjectInfo, version
     return [f"backend {settings.backend_url} connected as {version!r}"]
 
 
-def _explained(studio: LabelStudio, settings: Settings, method: str, path: str, body: Json) -> None:
-    """Send it, and say what to do where Label Studio refuses this backend."""
+@contextmanager
+def _explained(settings: Settings, project_id: int) -> Iterator[None]:
+    """Say what to do where Label Studio refuses this backend."""
     try:
-        studio.request(method, path, body=body)
+        yield
     except Refused as error:
         remedy = remedy_of(str(error), settings)
         if remedy is None:
             raise
-        raise LabelStudioError(f"project {body['project']}: {remedy}") from None
+        raise LabelStudioError(f"project {project_id}: {remedy}") from None
 
 
 def remedy_of(said: str, settings: Settings) -> str | None:

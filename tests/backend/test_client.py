@@ -197,6 +197,37 @@ def test_the_first_backend_is_the_one_that_counts(serve: Callable[..., Any]) -> 
         studio.retitle_backend(3, "v")
 
 
+def changing(undone: int) -> Script:
+    """A backend whose first changes are undone by somebody who had read it before them."""
+    row = {"id": 4, "project": 3, "url": "http://b", "title": "old", "auth_method": "BASIC_AUTH", "basic_auth_user": ""}
+    changes: list[Any] = []
+
+    def script(method: str, path: str, body: bytes, before: int) -> Reply:
+        if method == "GET":
+            shown = dict(row)
+            if len(changes) <= undone:  # seen once, then undone
+                row["title"] = "old"
+            return 200, [shown]
+        changes.append(json.loads(body))
+        row["title"] = changes[-1]["title"]
+        return 200, row
+
+    return script
+
+
+def test_a_change_of_the_backend_that_somebody_undoes_is_made_again(serve: Callable[..., Any]) -> None:
+    studio, server = serve(changing(undone=2))
+    studio.retitle_backend(3, "new")
+    assert [one["title"] for one in (studio.backend(3), studio.backend(3))] == ["new", "new"]
+    assert [method for method, *_ in server.asked].count("PATCH") == 3
+
+
+def test_a_change_of_the_backend_that_never_stays_is_told(serve: Callable[..., Any]) -> None:
+    studio, _ = serve(changing(undone=99))
+    with pytest.raises(LabelStudioError, match=r"changed 5 times \(title\).*try again"):
+        studio.retitle_backend(3, "new")
+
+
 def test_an_answer_that_is_no_json_is_told_briefly(serve: Callable[..., Any]) -> None:
     studio, _ = serve(lambda *_: (500, "<html>" + "x" * 5000))
     with pytest.raises(LabelStudioError) as error:

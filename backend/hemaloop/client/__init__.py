@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 import httpx
 
-from hemaloop.client.transport import SLOW, Refused, Transport
+from hemaloop.client.connections import Connections
+from hemaloop.client.transport import SLOW, Json, Refused
 from hemaloop.config import Settings
 from hemaloop.errors import LabelStudioError
 
@@ -22,7 +23,6 @@ __all__ = ["Json", "LabelStudio", "ProjectInfo", "Refused", "Selection"]
 
 log = logging.getLogger(__name__)
 
-Json = dict[str, Any]
 Selection = Literal["all", "annotated", "unannotated"]
 
 PAGE = 200
@@ -60,7 +60,7 @@ class ProjectInfo:
         )
 
 
-class LabelStudio(Transport):
+class LabelStudio(Connections):
     """One Label Studio, seen by one identity.
 
     ::
@@ -237,52 +237,6 @@ class LabelStudio(Transport):
     def set_model_version(self, project_id: int, version: str) -> None:
         """Choose the version that orders the queue: the backend's title, or a stored prediction version."""
         self.update_project(project_id, model_version=version)
-
-    # Backends and webhooks ------------------------------------------------------------------------------------------
-
-    def backend(self, project_id: int) -> Json | None:
-        """The project's first backend, the only one that is used, or None. Makes Label Studio check its health."""
-        backends = self.request("GET", "/api/ml/", params={"project": project_id})
-        return dict(min(backends, key=lambda item: int(item["id"]))) if backends else None
-
-    def backend_title(self, project_id: int) -> str | None:
-        """What the project's backend is called, None where there is none."""
-        backend = self.backend(project_id)
-        return None if backend is None else str(backend.get("title") or "")
-
-    def connect_backend(
-        self, project_id: int, *, url: str, title: str, username: str, password: str, is_interactive: bool = False
-    ) -> Json:
-        """Connect a backend with Basic auth. Label Studio calls its ``/health`` and ``/setup`` before answering."""
-        body = {
-            "project": project_id,
-            "url": url,
-            "title": title,
-            "auth_method": "BASIC_AUTH",
-            "basic_auth_user": username,
-            "basic_auth_pass": password,
-            "is_interactive": is_interactive,
-        }
-        created: Json = self.request("POST", "/api/ml/", body=body)
-        return created
-
-    def retitle_backend(self, project_id: int, title: str) -> None:
-        """Rename the project's backend; ``project.model_version`` follows where both were equal."""
-        backend = self.backend(project_id)
-        if backend is None:
-            raise LabelStudioError(f"project {project_id} has no backend; `hemaloop setup {project_id}` connects one")
-        body = {key: backend[key] for key in ("url", "project", "auth_method", "basic_auth_user")}
-        # An empty password keeps the one that is stored.
-        self.request("PATCH", f"/api/ml/{backend['id']}", body={**body, "title": title, "basic_auth_pass": ""})
-
-    def webhooks(self, project_id: int) -> list[Json]:
-        """The project's webhooks."""
-        return list(self.request("GET", "/api/webhooks/", params={"project": project_id}))
-
-    def update_webhook(self, webhook_id: int, **fields: Any) -> Json:
-        """Change a webhook: ``headers``, ``is_active``…"""
-        body: Json = self.request("PATCH", f"/api/webhooks/{webhook_id}/", body=fields)
-        return body
 
 
 def _filter(column: str, operator: str, value: float) -> Json:

@@ -13,6 +13,8 @@ from label_studio_sdk.core.api_error import ApiError
 
 from hemaloop.errors import LabelStudioError
 
+Json = dict[str, Any]
+
 QUICK = httpx.Timeout(20.0, connect=5.0)
 SLOW = httpx.Timeout(300.0, connect=5.0)
 _REPEATABLE = frozenset({"GET", "PUT", "PATCH", "DELETE"})
