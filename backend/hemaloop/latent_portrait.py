@@ -1,16 +1,18 @@
-"""The latent space of a control's images as the page shows it: places in a plane, labels and relevances."""
+"""The latent space of a control's images as the page shows it: places in a plane, labels, relevances, examples."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hemaloop.errors import PluginError
 from hemaloop.labelconfig import Control
-from hemaloop.plane import principal_plane
-from hemaloop.plugin import Representing
+from hemaloop.plane import far_apart, principal_plane
+from hemaloop.plugin import Image, Representing
 from hemaloop.projects import build_plugin
 from hemaloop.quick import learning, listing
 from hemaloop.quick.vectors import Vectors
@@ -19,10 +21,30 @@ from hemaloop.workplace import Workplace
 POINTS = 600
 """Images shown at most."""
 LEAST = 3
+EXAMPLES = 8
+"""Images shown beside what the representation keeps of them."""
 
 
-def latent_of(place: Workplace, project: str, control: Control, labels: Mapping[int, str]) -> dict[str, Any] | None:
-    """The newest representation's plane of a control's images, as `plane_of` gives it; None where there is none.
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """An image of a task, and what can be made of its vector alone."""
+
+    task: int
+    uri: str
+    made: Image
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Latent:
+    """plane: as `plane_of` gives it. examples: far apart in it; none of a family that makes no image of a vector."""
+
+    version: str
+    plane: dict[str, Any]
+    examples: tuple[Example, ...]
+
+
+def latent_of(place: Workplace, project: str, control: Control, labels: Mapping[int, str]) -> Latent | None:
+    """What the newest representation makes of a control's images; None where there is none, or too few images.
 
     labels: of annotated tasks. Relevances are those of the promoted model, where it is of that representation.
     """
@@ -35,8 +57,25 @@ def latent_of(place: Workplace, project: str, control: Control, labels: Mapping[
     plugin = learning.build_representing(control, "cpu")
     plugin.load_representation(place.store.directory(project, learning.slot_of(control.name), known[-1].version))
     by_uri = Vectors(place.store, project, control.name, plugin.representation).by_uri()
-    vectors = {task: by_uri[uri].embedding for task, uri, _ in shown if uri in by_uri}
-    return plane_of(vectors, labels, _relevances(place, project, control, plugin.representation, vectors))
+    uris = {task: uri for task, uri, _ in shown if uri in by_uri}
+    vectors = {task: by_uri[uri].embedding for task, uri in uris.items()}
+    plane = plane_of(vectors, labels, _relevances(place, project, control, plugin.representation, vectors))
+    if plane is None:
+        return None
+    return Latent(known[-1].version, plane, _examples(plugin, plane, vectors, uris))
+
+
+def _examples(
+    plugin: Representing, plane: Mapping[str, Any], vectors: Mapping[int, NDArray[np.float32]], uris: Mapping[int, str]
+) -> tuple[Example, ...]:
+    points = plane["points"]
+    chosen = far_apart(np.array([(point["x"], point["y"]) for point in points]), EXAMPLES)
+    tasks = [points[one]["task"] for one in chosen]
+    try:
+        made = plugin.reconstruct(np.stack([vectors[task] for task in tasks]))
+    except PluginError:
+        return ()
+    return tuple(Example(task, uris[task], image) for task, image in zip(tasks, made, strict=True))
 
 
 def _relevances(

@@ -22,7 +22,7 @@ from hemaloop.errors import DatasetError, OptionError, PluginError
 from hemaloop.formats.classes import detect_layout, read_classes
 from hemaloop.formats.items import load_picture, pictures_in
 from hemaloop.model_folder import open_model
-from hemaloop.plane import principal_plane
+from hemaloop.plane import far_apart, principal_plane
 from hemaloop.plugin import Classification, Image, Progress, Representing, Scored
 
 BATCH = 64
@@ -121,10 +121,7 @@ def _examples(
     plugin: Representing, files: Sequence[tuple[Path, str]], space: Space
 ) -> tuple[list[int], list[Image], list[Image]]:
     """Images far apart in the plane, and what is made of their vectors; none where the family makes none."""
-    chosen = [int(space.places[:, 0].argmin())]
-    while len(chosen) < min(SHOWN, len(files)):
-        nearest = np.min([np.hypot(*(space.places - space.places[one]).T) for one in chosen], axis=0)
-        chosen.append(int(nearest.argmax()))
+    chosen = far_apart(space.places, SHOWN)
     try:
         made = plugin.reconstruct(space.vectors[chosen])
     except PluginError:

@@ -1,4 +1,4 @@
-"""The plane of the largest variance of vectors, with numpy alone, so that a worker draws it without matplotlib."""
+"""Vectors in a plane, with numpy alone, so that a worker draws it without matplotlib."""
 
 from __future__ import annotations
 
@@ -23,3 +23,12 @@ def principal_plane(vectors: ArrayLike) -> tuple[NDArray[np.float64], tuple[floa
         float(energy[0] / total),
         float(energy[1] / total),
     )
+
+
+def far_apart(places: NDArray[np.float64], count: int) -> list[int]:
+    """Indices of at most so many of places (N, 2), from the leftmost on each as far as can be from those before it."""
+    chosen = [int(places[:, 0].argmin())]
+    while len(chosen) < min(count, len(places)):
+        nearest = np.min([np.hypot(*(places - places[one]).T) for one in chosen], axis=0)
+        chosen.append(int(nearest.argmax()))
+    return chosen

@@ -20,7 +20,7 @@ from hemaloop.dataset import Loader
 from hemaloop.debounce import Debounce
 from hemaloop.errors import DatasetError, HemaloopError
 from hemaloop.labelconfig import Control, LabelConfig, parse_label_config
-from hemaloop.latent_portrait import latent_of
+from hemaloop.latent_portrait import Example, latent_of
 from hemaloop.learning_curve import fit_curve
 from hemaloop.manifest import Manifest
 from hemaloop.plugin import Classification, ClassMap, Detections
@@ -64,7 +64,7 @@ def portray(place: Workplace, project: str) -> dict[str, Any]:
     }
     place.progress.report(2, 3, "drawing labels to check")
     found["doubts"] = {control.name: _doubts(place, project, control, tasks, made) for control in config.bound}
-    found["latent"] = {control.name: _latent(place, project, control, tasks) for control in config.bound}
+    found["latent"] = {control.name: _latent(place, project, control, tasks, made) for control in config.bound}
     found["curves"] = {control.name: _curve(place.store, project, control) for control in config.bound}
     found |= {"at": time.time(), "seconds": time.monotonic() - began, "thumbnails": sorted(made.names)}
     portrait.write(place.store, project, found)
@@ -87,6 +87,10 @@ class Thumbnails:
         """The name of a picture of the doubted cell; None where the image cannot be had."""
         colour = thumbnails.colour_of(control, one.said or one.found)
         return self._made(one.task, one.uri, one.box, lambda image: thumbnails.of_doubt(image, one.box, colour))
+
+    def reconstruction(self, one: Example, version: str) -> str | None:
+        """The name of an image beside what a representation keeps of it; None where the image cannot be had."""
+        return self._made(one.task, one.uri, ["kept", version], lambda image: thumbnails.of_pair(image, one.made))
 
     def _made(self, task: int, uri: str, what: object, draw: Any) -> str | None:
         text = json.dumps([1, self._project, task, uri, what], sort_keys=True, default=str)
@@ -231,7 +235,7 @@ def _curve(store: ArtifactStore, project: str, control: Control) -> dict[str, An
 
 
 def _latent(
-    place: Workplace, project: str, control: Control, tasks: Sequence[Mapping[str, Any]]
+    place: Workplace, project: str, control: Control, tasks: Sequence[Mapping[str, Any]], made: Thumbnails
 ) -> dict[str, Any] | None:
     """Of a family with a representation; a page is drawn without it where it cannot be had."""
     labels = {}
@@ -241,10 +245,14 @@ def _latent(
             if said:
                 labels[int(task["id"])] = said[0]
     try:
-        return latent_of(place, project, control, labels)
+        latent = latent_of(place, project, control, labels)
     except HemaloopError as error:
         log.warning("project %s, %s: no picture of the latent space: %s", project, control.name, error)
         return None
+    if latent is None:
+        return None
+    examples = [(one.task, made.reconstruction(one, latent.version)) for one in latent.examples]
+    return {**latent.plane, "examples": [{"task": task, "thumbnail": name} for task, name in examples if name]}
 
 
 def _alike(one: Manifest, last: Manifest) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageDraw
+from PIL import ImageDraw, ImageOps
 
 from hemaloop import brush
 from hemaloop.labelconfig import Control
@@ -58,6 +58,17 @@ def of_doubt(image: Image, box: Sequence[float] | None, colour: str) -> bytes:
     corners = ((x1 - left) * scale, (y1 - top) * scale, (x2 - left) * scale, (y2 - top) * scale)
     _frame(ImageDraw.Draw(picture), corners, colour, 3)
     return _jpeg(picture)
+
+
+def of_pair(image: Image, made: Image) -> bytes:
+    """A JPEG of an image and, on its right and as high, what was made of it."""
+    high = WIDTH // 2
+    pair = [Pillow.fromarray(one) for one in (image, made)]
+    pair = [ImageOps.pad(one, (high, high), Pillow.Resampling.BICUBIC, color="#888888") for one in pair]
+    both = Pillow.new("RGB", (WIDTH, high))
+    for place, one in enumerate(pair):
+        both.paste(one, (place * high, 0))
+    return _jpeg(both)
 
 
 def _small(image: Image, *, grows: bool = False) -> tuple[Pillow.Image, float]:

@@ -238,6 +238,12 @@ def test_the_latent_space_is_drawn_where_there_is_one(page: Page, browser: reque
     assert "40 and 25 % of it" in text
     assert text.count('/projects/7/data?task=9"') >= 2, "a link by label and one by relevance"
     assert "plane of 10 images coloured by relevance, 5 of them labelled" in text
+    assert "What the representation keeps" not in text, "a family that makes no image of a vector"
+    found["latent"]["cells"]["examples"] = [{"task": 3, "thumbnail": "ab.jpg"}, {"task": 8, "thumbnail": "cd.jpg"}]
+    portrait.write(page.store, PROJECT, found)
+    text = browser.get(page.project, timeout=60).text
+    assert 'alt="Image 2 of task 8' in text
+    assert text.count(">2</text>") == 2, "its number is in both planes"
 
 
 def test_thumbnails_that_nobody_shows_any_more_are_removed(page: Page) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import loop_stage
 import marrow_stage
@@ -19,6 +21,7 @@ from hemaloop.dataset import split_of
 from hemaloop.errors import ImageError
 from hemaloop.images import ImageLoader, image_key
 from hemaloop.labelconfig import Control, parse_label_config
+from hemaloop.latent_portrait import EXAMPLES
 from hemaloop.portraying import portray
 from hemaloop.quick import learning, listing, reordering
 from hemaloop.quick.vectors import Remembered, Vector, Vectors
@@ -262,6 +265,10 @@ def test_the_page_shows_where_the_representation_puts_the_images(learned: Marrow
     before = latent()
     assert (before["images"], len(before["points"])) == (40, 40)
     assert {(one["label"], one["relevance"]) for one in before["points"]} == {(None, None)}
+    assert len({one["task"] for one in before["examples"]}) == EXAMPLES
+    names = [one["thumbnail"] for one in before["examples"]]
+    kept = [learned.place.store.get_scratch(PROJECT, portrait.thumbnail_name(name)) for name in names]
+    assert {Image.open(BytesIO(one or b"")).size for one in kept} == {(400, 200)}, "beside what its vector keeps"
     learned.choose(range(1, 25))
     learned.refit()
     after = {one["task"]: one for one in latent()["points"]}

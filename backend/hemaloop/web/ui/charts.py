@@ -99,10 +99,16 @@ def course(series: Mapping[str, Points]) -> Markup:
     return _svg(width, height, f"course of {ends}", parts, "spark")
 
 
-def plane(points: Sequence[Mapping[str, Any]], labels: Sequence[str], address: Callable[[int], str], by: str) -> Markup:
+def plane(
+    points: Sequence[Mapping[str, Any]],
+    labels: Sequence[str],
+    address: Callable[[int], str],
+    by: str,
+    numbered: Sequence[int] = (),
+) -> Markup:
     """Images of a latent space as links to their tasks, coloured by "label" or by "relevance".
 
-    points: as in `latent_portrait.plane_of`. Labels differ by colour and by shape.
+    points: as in `latent_portrait.plane_of`. Labels differ by colour and by shape. numbered: tasks, from 1 on.
     """
     width, room = 320, 12
     if not points:
@@ -127,6 +133,10 @@ def plane(points: Sequence[Mapping[str, Any]], labels: Sequence[str], address: C
             f'<a href="{escape(address(point["task"]))}" tabindex="-1"><title>{escape(said)}</title>'
             f'<path class="{kind}" d="{_marker(shape, x, y)}"{faint}/></a>'
         )
+    places = {point["task"]: point for point in points}
+    for number, task in enumerate(numbered, 1):
+        x, y = (room + (width - 2 * room) * one for one in (places[task]["x"], 1 - places[task]["y"]))
+        parts.append(f'<text class="mark" x="{x + 5:.1f}" y="{y - 3:.1f}">{number}</text>')
     named = sum(point["label"] is not None for point in points)
     said = f"plane of {len(points)} images coloured by {by}, {named} of them labelled"
     return _svg(width, width, said, parts, "chart")
