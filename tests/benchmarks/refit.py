@@ -193,7 +193,8 @@ def main() -> None:
     console = Console()
     console.print(found)
     seconds = [one["seconds"] for one in found["rounds"] if "seconds" in one]
-    console.print(f"median {statistics.median(seconds):.1f} s of {len(seconds)} orders")
+    said = f"median {statistics.median(seconds):.1f} s of {len(seconds)} orders" if seconds else "no head was promoted"
+    console.print(said)
 
 
 if __name__ == "__main__":

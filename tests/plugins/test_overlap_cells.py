@@ -38,6 +38,14 @@ def test_cells_that_overlap_are_counted_one_by_one(clump: tuple[tuple[float, flo
     assert len(find_cells(discs(*ALONE, *clump))) == len(ALONE) + cells
 
 
+def test_the_usual_size_is_told_by_cells_in_clumps_where_none_stands_free() -> None:
+    """A heap without a gap holds a disc larger than a cell."""
+    pair, heap = ((15, 20), (34, 20)), ((80, 40), (99, 40), (89, 56), (108, 56), (99, 72), (80, 72))
+    chain = ((15, 85), (33, 85), (51, 85))
+    found = find_cells(discs(*pair, *heap, *chain))
+    assert 20 <= found.diameter <= 28, "24 px"
+
+
 def test_cells_that_only_touch_are_parted_at_their_waist() -> None:
     assert len(find_cells(np.minimum(discs(*ALONE, (40, 30), (63, 30)), 1))) == len(ALONE) + 2
 
