@@ -26,9 +26,14 @@ def principal_plane(vectors: ArrayLike) -> tuple[NDArray[np.float64], tuple[floa
 
 
 def far_apart(places: NDArray[np.float64], count: int) -> list[int]:
-    """Indices of at most so many of places (N, 2), from the leftmost on each as far as can be from those before it."""
+    """Indices of at most so many of places (N, 2), from the leftmost on each as far as can be from those before it.
+
+    Of equal places one is taken.
+    """
     chosen = [int(places[:, 0].argmin())]
     while len(chosen) < min(count, len(places)):
         nearest = np.min([np.hypot(*(places - places[one]).T) for one in chosen], axis=0)
+        if not nearest.any():
+            break
         chosen.append(int(nearest.argmax()))
     return chosen

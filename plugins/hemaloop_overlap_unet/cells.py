@@ -27,6 +27,8 @@ DISC = 1.15
 """Diameter of a cell in a clump, in discs that fit into it: on cbc/Training, against the sides of its boxes."""
 MIDDLE = 0.1
 """How much shallower every way from one cell's middle to another's is at a place, of the deepest."""
+GLANCE = 600
+"""px of the longer side of a map from twice which on every second pixel, and so forth, will do."""
 SHALLOW = 0.3
 """Depth from which a place may be a cell's middle, of the deepest."""
 CLUMP = 1.3
@@ -160,25 +162,30 @@ def usual_diameter(classes: Classes) -> float:
     height, width = classes.shape
     joined = np.zeros(count + 1, bool)
     joined[np.unique(parts[classes == 2])] = True
-    found = []
+    free = []
     for part in regionprops(parts):  # type: ignore[no-untyped-call]
         top, left, bottom, right = part.bbox
         whole = top > 0 and left > 0 and bottom < height and right < width
         if whole and not joined[part.label] and part.area >= 12 and part.area >= 0.9 * part.area_convex:
-            found.append(part.area)
-    if len(found) >= 3:
-        return float(np.sqrt(np.median(found) * 4 / np.pi))
-    singles = np.sqrt(np.array(found) * 4 / np.pi)
-    return float(np.median(np.concatenate([singles, DISC * _discs(classes > 0)])))
+            free.append(part)
+    singles = np.sqrt(np.array([part.area for part in free]) * 4 / np.pi)
+    if len(free) >= 3 or len(free) == count:
+        return float(np.median(singles))
+    alone = np.zeros(count + 1, bool)
+    alone[[part.label for part in free]] = True
+    clumps = (classes > 0) & ~alone[parts]
+    return float(np.median(np.concatenate([singles, DISC * _discs(clumps)])))
 
 
 def _discs(mask: Mask) -> NDArray[np.float64]:
     """Diameters of the discs that fit at the middles of cells, in clumps too: places deeper than all round them."""
-    depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1], 1.0)
+    coarse = max(1, max(mask.shape) // GLANCE)
+    small = np.pad(mask[::coarse, ::coarse], 1)
+    depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(small).astype(np.float32)[1:-1, 1:-1], 1.0)
     step = MIDDLE * depth.max()
     middles, count = ndimage.label(depth - reconstruction(depth - step, depth) > 0.999 * step)  # type: ignore[no-untyped-call]
     deep = ndimage.maximum(depth, middles, np.arange(1, count + 1))
-    return np.asarray(2 * deep[deep >= SHALLOW * depth.max()], np.float64)
+    return np.asarray(2 * coarse * deep[deep >= SHALLOW * depth.max()], np.float64)
 
 
 def find_cells(classes: Classes) -> Cells:

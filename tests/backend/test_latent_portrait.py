@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hemaloop.latent_portrait import POINTS, plane_of
+from hemaloop.plane import far_apart
 
 
 def test_every_labelled_task_is_shown_and_the_others_are_drawn_evenly() -> None:
@@ -31,6 +32,12 @@ def test_equal_vectors_lie_in_the_middle() -> None:
     assert found is not None
     assert {(point["x"], point["y"]) for point in found["points"]} == {(0.5, 0.5)}
     assert [point["relevance"] for point in found["points"]] == [None, None, 0.25, None]
+
+
+def test_examples_lie_far_apart_and_none_is_taken_twice() -> None:
+    places = np.array([[0.0, 0.0], [0.1, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    assert far_apart(places, 3) == [0, 2, 3]
+    assert sorted(far_apart(places, 9)) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("images", [0, 2])

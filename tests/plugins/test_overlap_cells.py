@@ -44,6 +44,7 @@ def test_the_usual_size_is_told_by_cells_in_clumps_where_none_stands_free() -> N
     chain = ((15, 85), (33, 85), (51, 85))
     found = find_cells(discs(*pair, *heap, *chain))
     assert 20 <= found.diameter <= 28, "24 px"
+    assert find_cells(discs((40, 30), (80, 30))).diameter == pytest.approx(24, abs=0.5), "two that stand free"
 
 
 def test_cells_that_only_touch_are_parted_at_their_waist() -> None:
