@@ -5,7 +5,6 @@ map -> parts that one cell covers -> split at waists where cells only touch -> e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +14,10 @@ from skimage.measure import find_contours, perimeter_crofton, regionprops
 from skimage.morphology import reconstruction
 
 from hemaloop.plugin import FoundCell
-from hemaloop.stain import Mask, candidate_cells
+from hemaloop.stain import Mask
 from hemaloop_overlap_unet.morphology import EIGHT, Classes
-from hemaloop_overlap_unet.tidying import STACKED
+from hemaloop_overlap_unet.parting import Window, split
 
-SLIVER = 0.08
-"""Area below which a part between overlaps is not a cell of its own."""
 CUT_OFF = 0.3
 """Area below which what the frame cuts off is not counted: on cbc/Training nearly nobody boxed such a rest."""
 DISC = 1.15
@@ -31,8 +28,6 @@ GLANCE = 600
 """px of the longer side of a map from twice which on every second pixel, and so forth, will do."""
 SHALLOW = 0.3
 """Depth from which a place may be a cell's middle, of the deepest."""
-CLUMP = 1.3
-"""Area from which a part may be several cells that touch."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +49,7 @@ class Cell:
         return int(self.mask.sum())
 
     @property
-    def window(self) -> tuple[slice, slice]:
+    def window(self) -> Window:
         """Its rows and columns of the image."""
         return slice(self.top, self.top + self.mask.shape[0]), slice(self.left, self.left + self.mask.shape[1])
 
@@ -198,12 +193,14 @@ def find_cells(classes: Classes) -> Cells:
     for number, window in enumerate(ndimage.find_objects(parts), 1):
         inside = parts[window] == number
         clump = np.where(inside, classes[window], 0).astype(np.uint8)
-        placed = [_placed(mask, clump == 2, window, classes.shape) for mask in _split(clump, diameter)]
-        cells += [cell for cell in placed if cell.whole or cell.area >= CUT_OFF * np.pi / 4 * diameter**2]
+        for place, mask in split(clump, diameter):
+            cell = _placed(mask, clump[place] == 2, _within(window, place), classes.shape)
+            if cell.whole or cell.area >= CUT_OFF * np.pi / 4 * diameter**2:
+                cells.append(cell)
     return Cells(classes, tuple(cells), diameter)
 
 
-def _placed(mask: Mask, overlap: Mask, window: tuple[slice, slice], shape: tuple[int, ...]) -> Cell:
+def _placed(mask: Mask, overlap: Mask, window: Window, shape: tuple[int, ...]) -> Cell:
     """A cell of a window of the image, in a window of its own."""
     (rows,) = ndimage.find_objects(mask.astype(np.int32))[:1]
     top, left = window[0].start + rows[0].start, window[1].start + rows[1].start
@@ -213,68 +210,9 @@ def _placed(mask: Mask, overlap: Mask, window: tuple[slice, slice], shape: tuple
     return Cell(top, left, small, np.ascontiguousarray((overlap & mask)[rows]), whole)
 
 
-def _split(clump: Classes, diameter: float) -> list[Mask]:
-    """Masks of the cells of one connected object."""
-    usual = np.pi / 4 * diameter**2
-    whole = clump > 0
-    if not (clump == 2).any() and whole.sum() < CLUMP * usual:
-        return [whole]
-    single, shared = ndimage.label(clump == 1)[0], ndimage.label(clump == 2, EIGHT)[0]
-    touching = _touching(single, shared)
-    found: list[Mask] = []
-    areas = np.bincount(single.ravel())
-    for number in range(1, single.max(initial=0) + 1):
-        joined = sorted(touching.get(number, ()))
-        if areas[number] < SLIVER * usual and joined:
-            continue
-        own = single == number
-        mask = own | np.isin(shared, joined)
-        found += _at_waists(mask, own, shared, joined, diameter)
-    return found + _stacked(shared, found, usual) if shared.any() else found or [whole]
-
-
-def _touching(single: NDArray[np.int32], shared: NDArray[np.int32]) -> dict[int, set[int]]:
-    """The overlaps that each part touches."""
-    pairs = set()
-    for axis in (0, 1):
-        for first, second in ((single, shared), (shared, single)):
-            a = np.take(first, range(first.shape[axis] - 1), axis)
-            b = np.take(second, range(1, second.shape[axis]), axis)
-            here = (a > 0) & (b > 0)
-            ones, twos = (a, b) if first is single else (b, a)
-            pairs |= set(zip(ones[here].tolist(), twos[here].tolist(), strict=True))
-    found: dict[int, set[int]] = {}
-    for one, overlap in pairs:
-        found.setdefault(one, set()).add(overlap)
-    return found
-
-
-def _at_waists(mask: Mask, own: Mask, shared: NDArray[np.int32], joined: Sequence[int], diameter: float) -> list[Mask]:
-    """A part with its overlaps, parted where cells only touch; each piece keeps whole the overlaps it has part in."""
-    if mask.sum() < CLUMP * np.pi / 4 * diameter**2:
-        return [mask]
-    pieces = candidate_cells(np.pad(mask, 1), diameter)[1:-1, 1:-1]
-    numbers = [n for n in range(1, pieces.max(initial=0) + 1) if (pieces == n).sum() >= SLIVER * diameter**2]
-    if len(numbers) < 2:
-        return [mask]
-    found = []
-    for number in numbers:
-        piece = pieces == number
-        if not (piece & own).any():  # an overlap alone: it belongs to its neighbours
-            continue
-        part = [o for o in joined if (piece & (shared == o)).any()]
-        found.append(piece | np.isin(shared, part) if part else piece)
-    return found or [mask]
-
-
-def _stacked(shared: NDArray[np.int32], found: Sequence[Mask], usual: float) -> list[Mask]:
-    """Overlaps that lie within one cell, or within none: a cell that lies on another as a whole."""
-    more = []
-    for number, area in enumerate(np.bincount(shared.ravel())):
-        if number and area >= STACKED * usual:
-            overlap = shared == number
-            owners = sum(bool((mask & overlap).any()) for mask in found)
-            more += [overlap] * max(0, 2 - owners)
-    if not found and not more:
-        more = [shared > 0]
-    return more
+def _within(window: Window, place: Window) -> Window:
+    """A window of a window, as one of the image."""
+    rows, columns = (
+        slice(outer.start + inner.start, outer.start + inner.stop) for outer, inner in zip(window, place, strict=True)
+    )
+    return rows, columns
