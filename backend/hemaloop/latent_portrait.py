@@ -21,12 +21,10 @@ from hemaloop.workplace import Workplace
 POINTS = 600
 """Images shown at most."""
 LEAST = 3
-EXAMPLES = 8
-"""Images shown beside what the representation keeps of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Example:
+class Kept:
     """An image of a task, and what can be made of its vector alone."""
 
     task: int
@@ -40,7 +38,7 @@ class Latent:
 
     version: str
     plane: dict[str, Any]
-    examples: tuple[Example, ...]
+    examples: tuple[Kept, ...]
 
 
 def latent_of(place: Workplace, project: str, control: Control, labels: Mapping[int, str]) -> Latent | None:
@@ -67,15 +65,15 @@ def latent_of(place: Workplace, project: str, control: Control, labels: Mapping[
 
 def _examples(
     plugin: Representing, plane: Mapping[str, Any], vectors: Mapping[int, NDArray[np.float32]], uris: Mapping[int, str]
-) -> tuple[Example, ...]:
+) -> tuple[Kept, ...]:
     points = plane["points"]
-    chosen = far_apart(np.array([(point["x"], point["y"]) for point in points]), EXAMPLES)
+    chosen = far_apart(np.array([(point["x"], point["y"]) for point in points]))
     tasks = [points[one]["task"] for one in chosen]
     try:
         made = plugin.reconstruct(np.stack([vectors[task] for task in tasks]))
     except PluginError:
         return ()
-    return tuple(Example(task, uris[task], image) for task, image in zip(tasks, made, strict=True))
+    return tuple(Kept(task, uris[task], image) for task, image in zip(tasks, made, strict=True))
 
 
 def _relevances(

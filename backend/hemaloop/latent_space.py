@@ -26,8 +26,6 @@ from hemaloop.plane import far_apart, principal_plane
 from hemaloop.plugin import Classification, Image, Progress, Representing, Scored
 
 BATCH = 64
-SHOWN = 8
-"""Images beside which the picture shows what is made of their vectors."""
 METHODS = ("pca", "umap")
 UNKNOWN = "unlabelled"
 
@@ -121,7 +119,7 @@ def _examples(
     plugin: Representing, files: Sequence[tuple[Path, str]], space: Space
 ) -> tuple[list[int], list[Image], list[Image]]:
     """Images far apart in the plane, and what is made of their vectors; none where the family makes none."""
-    chosen = far_apart(space.places, SHOWN)
+    chosen = far_apart(space.places)
     try:
         made = plugin.reconstruct(space.vectors[chosen])
     except PluginError:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+EXAMPLES = 8
+"""Images shown beside what is made of their vectors."""
+
 
 def principal_plane(vectors: ArrayLike) -> tuple[NDArray[np.float64], tuple[float, float]]:
     """The two directions of the largest variance (PCA): places (N, 2) and the share of the variance that each shows.
@@ -25,7 +28,7 @@ def principal_plane(vectors: ArrayLike) -> tuple[NDArray[np.float64], tuple[floa
     )
 
 
-def far_apart(places: NDArray[np.float64], count: int) -> list[int]:
+def far_apart(places: NDArray[np.float64], count: int = EXAMPLES) -> list[int]:
     """Indices of at most so many of places (N, 2), from the leftmost on each as far as can be from those before it.
 
     Of equal places one is taken.

@@ -20,7 +20,7 @@ from hemaloop.dataset import Loader
 from hemaloop.debounce import Debounce
 from hemaloop.errors import DatasetError, HemaloopError
 from hemaloop.labelconfig import Control, LabelConfig, parse_label_config
-from hemaloop.latent_portrait import Example, latent_of
+from hemaloop.latent_portrait import Kept, latent_of
 from hemaloop.learning_curve import fit_curve
 from hemaloop.manifest import Manifest
 from hemaloop.plugin import Classification, ClassMap, Detections
@@ -88,7 +88,7 @@ class Thumbnails:
         colour = thumbnails.colour_of(control, one.said or one.found)
         return self._made(one.task, one.uri, one.box, lambda image: thumbnails.of_doubt(image, one.box, colour))
 
-    def reconstruction(self, one: Example, version: str) -> str | None:
+    def reconstruction(self, one: Kept, version: str) -> str | None:
         """The name of an image beside what a representation keeps of it; None where the image cannot be had."""
         return self._made(one.task, one.uri, ["kept", version], lambda image: thumbnails.of_pair(image, one.made))
 

@@ -63,6 +63,14 @@ def light(green: NDArray[np.float32], side: float) -> NDArray[np.float32]:
     return np.asarray(Pillow.fromarray(smooth).resize((width, height), Pillow.Resampling.BILINEAR)).clip(1.0)
 
 
+def middles(deep: NDArray[np.float32], waist: float) -> Mask:
+    """Places from which every way to a deeper one leads through one shallower by `waist`: the middles of cells.
+
+    deep: (H, W), distance to the background.
+    """
+    return np.asarray(deep - reconstruction(deep - waist, deep) > 0.999 * waist)  # type: ignore[no-untyped-call]
+
+
 def candidate_cells(mask: Mask, side: float) -> Cells:
     """Cells of a stained area, parted where it has a waist, by a watershed of the distance to the background.
 
@@ -74,9 +82,7 @@ def candidate_cells(mask: Mask, side: float) -> Cells:
     deep = ndimage.distance_transform_edt(coarse).astype(np.float32)
     deep = ndimage.gaussian_filter(deep, side / 2 / 39)
     waist = _WAIST * side / 2
-    # a place is the middle of a cell if every way to a deeper place leads through one shallower by `waist`
-    middles = deep - reconstruction(deep - waist, deep) > 0.999 * waist  # type: ignore[no-untyped-call]
-    markers, _ = ndimage.label(middles & coarse)
+    markers, _ = ndimage.label(middles(deep, waist) & coarse)
     parted = watershed(-deep, markers, mask=coarse)  # type: ignore[no-untyped-call]
     cells = np.repeat(np.repeat(parted.astype(np.int32), 2, axis=0), 2, axis=1)[:height, :width]
     return np.asarray(np.where(mask, cells, 0))

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import find_contours, perimeter_crofton, regionprops
-from skimage.morphology import reconstruction
 
 from hemaloop.plugin import FoundCell
-from hemaloop.stain import Mask
+from hemaloop.stain import Mask, middles
 from hemaloop_overlap_unet.morphology import EIGHT, Classes
 from hemaloop_overlap_unet.parting import Window, split
 
@@ -177,9 +176,8 @@ def _discs(mask: Mask) -> NDArray[np.float64]:
     coarse = max(1, max(mask.shape) // GLANCE)
     small = np.pad(mask[::coarse, ::coarse], 1)
     depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(small).astype(np.float32)[1:-1, 1:-1], 1.0)
-    step = MIDDLE * depth.max()
-    middles, count = ndimage.label(depth - reconstruction(depth - step, depth) > 0.999 * step)  # type: ignore[no-untyped-call]
-    deep = ndimage.maximum(depth, middles, np.arange(1, count + 1))
+    places, count = ndimage.label(middles(depth, MIDDLE * depth.max()))
+    deep = ndimage.maximum(depth, places, np.arange(1, count + 1))
     return np.asarray(2 * coarse * deep[deep >= SHALLOW * depth.max()], np.float64)
 
 

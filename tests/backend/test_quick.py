@@ -21,7 +21,7 @@ from hemaloop.dataset import split_of
 from hemaloop.errors import ImageError
 from hemaloop.images import ImageLoader, image_key
 from hemaloop.labelconfig import Control, parse_label_config
-from hemaloop.latent_portrait import EXAMPLES
+from hemaloop.plane import EXAMPLES
 from hemaloop.portraying import portray
 from hemaloop.quick import learning, listing, reordering
 from hemaloop.quick.vectors import Remembered, Vector, Vectors

@@ -46,7 +46,7 @@ def test_the_command_connects_a_project_with_a_shipped_config(stack: Stack) -> N
 
 
 def test_a_new_title_stays_though_others_look_at_the_backend(stack: Stack, project: Callable[..., Project]) -> None:
-    """Each look makes Label Studio save what it had read before, which undid four titles of twelve."""
+    """Each look makes Label Studio save what it had read before, which undid three titles of eight."""
     made = project(2)
     over = threading.Event()
 

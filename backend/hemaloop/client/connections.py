@@ -8,6 +8,7 @@ from hemaloop.client.transport import Json, Transport
 from hemaloop.errors import LabelStudioError
 
 _CHANGES = 5
+"""Times that a change is made before it is told that it does not stay."""
 
 
 class Connections(Transport):
