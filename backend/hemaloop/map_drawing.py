@@ -10,12 +10,13 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from hemaloop.drawing import colour_of
-from hemaloop.plugin import ClassMap, FoundCell, Image
+from hemaloop.plugin import UNKNOWN, ClassMap, FoundCell, Image
 
 VEIL = 0.45
 """How strongly a mask covers the picture."""
 WRONG = "#0000FF"
 """Blue, as in the overlap paper's Figure 5: no mask has it, nor has a smear."""
+_NOBODY_LOOKED = "#808080"
 _MASKS = ("#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#F0E442")
 """Red for the first class and green for the second, as in the paper, in shades that colour-blind readers tell apart."""
 
@@ -30,8 +31,12 @@ def mask_colour(position: int) -> str:
 
 
 def veiled(image: Image, found: ClassMap, wrong: NDArray[np.bool_] | None = None) -> Image:
-    """A picture under the colours of a map's classes. wrong: pixels (H, W) in the colour of errors."""
+    """A picture under the colours of a map's classes, grey where nobody looked.
+
+    wrong: pixels (H, W) in the colour of errors.
+    """
     colours = np.stack([np.zeros(3, np.float32), *(_rgb(mask_colour(index)) for index in range(255))])
+    colours[UNKNOWN] = _rgb(_NOBODY_LOOKED)
     over = colours[found.labels]
     shown = found.labels > 0
     if wrong is not None:
@@ -41,14 +46,12 @@ def veiled(image: Image, found: ClassMap, wrong: NDArray[np.bool_] | None = None
     return mixed.round().clip(0, 255).astype(np.uint8)
 
 
-def draw_map_errors(
-    image: Image, truth: ClassMap, found: ClassMap, known: NDArray[np.bool_], labels: Sequence[str]
-) -> Pillow.Image:
+def draw_map_errors(image: Image, truth: ClassMap, found: ClassMap, labels: Sequence[str]) -> Pillow.Image:
     """Picture, picture under the truth, and picture under the prediction with its errors in blue, side by side.
 
-    known: bool (H, W), where the truth says something: errors are only there.
+    Errors are only where the truth says something.
     """
-    wrong = (truth.labels != found.labels) & known
+    wrong = (truth.labels != found.labels) & (truth.labels != UNKNOWN)
     parts = [image, veiled(image, truth), veiled(image, found, wrong)]
     sheet = Pillow.fromarray(np.concatenate(parts, axis=1))
     entries = [(label, mask_colour(index)) for index, label in enumerate(labels)]

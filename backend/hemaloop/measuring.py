@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from hemaloop.errors import PluginError
 from hemaloop.evaluation.detection import DetectionReport, evaluate_detections
-from hemaloop.evaluation.segmentation import SegmentationReport, evaluate_maps, known_pixels
+from hemaloop.evaluation.segmentation import SegmentationReport, evaluate_maps
 from hemaloop.formats import Examples
 from hemaloop.plugin import ClassMap, Detections, Example, Image, Plugin, Prediction, Progress, Silent
 
@@ -49,12 +49,11 @@ def map_report(plugin: Plugin, examples: Examples, progress: Progress, message: 
     """Every figure of a family of masks, cell counts among them where the family knows cells."""
     truths = [item.class_map(examples.labels) for item in examples.items]
     found = maps_of(predict(plugin, examples, progress, message))
-    known = [known_pixels(truth.labels.shape, item.ignore) for truth, item in zip(truths, examples.items, strict=True)]
     wanted, seen = ([plugin.cells(one) for one in some] for some in (truths, found))
     counts = None
     if all(cells is not None for cells in (*wanted, *seen)):
         counts = [len(cells or ()) for cells in wanted], [len(cells or ()) for cells in seen]
-    return evaluate_maps(truths, found, plugin.labels, known=known, counts=counts)
+    return evaluate_maps(truths, found, plugin.labels, counts=counts)
 
 
 def maps_of(predictions: Sequence[Prediction]) -> list[ClassMap]:

@@ -60,9 +60,16 @@ class Detections:
         return cls(box_array, label_array, np.ones(len(box_array), np.float32))
 
 
+UNKNOWN = 255
+"""Value of pixels of which a truth says nothing (`ClassMap`)."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassMap:
-    """One value a pixel: uint8 (H, W). 0 is background; value k > 0 means ``labels[k - 1]`` of the plugin."""
+    """One value a pixel: uint8 (H, W). 0 is background; value k > 0 means ``labels[k - 1]`` of the plugin.
+
+    In a truth, `UNKNOWN` is what nobody looked at: neither learned nor counted. A prediction has none.
+    """
 
     labels: NDArray[np.uint8]
 

@@ -23,7 +23,7 @@ from hemaloop_overlap_unet import LABELS
 from hemaloop_overlap_unet.compose import Mixture, compose
 from hemaloop_overlap_unet.meaning import meaning_of
 from hemaloop_overlap_unet.options import OverlapUNetOptions
-from hemaloop_overlap_unet.sources import UNKNOWN, trusted_classes
+from hemaloop_overlap_unet.sources import trusted_classes
 from hemaloop_overlap_unet.truth import read_training_set
 
 app = typer.Typer(add_completion=False, help=__doc__, rich_markup_mode=None)
@@ -74,11 +74,7 @@ def sheet(
         for column in range(columns):
             rng = np.random.default_rng((seed, row, column))
             sample = compose(found.sources, found.pieces, found.real, Mixture(), 224, options.diameter, rng)
-            shown = veiled(
-                sample.pixels, ClassMap(np.where(sample.classes == UNKNOWN, 0, sample.classes).astype(np.uint8))
-            )
-            shown[sample.classes == UNKNOWN] = 128
-            pairs.append(np.concatenate([sample.pixels, shown]))
+            pairs.append(np.concatenate([sample.pixels, veiled(sample.pixels, ClassMap(sample.classes))]))
         lines.append(np.concatenate(pairs, axis=1))
     Pillow.fromarray(np.concatenate(lines)).save(out)
     typer.echo(f"artificial overlaps: {out}")

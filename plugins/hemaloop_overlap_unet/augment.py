@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from hemaloop.plugin import UNKNOWN
 from hemaloop_overlap_unet.compose import Sample
 from hemaloop_overlap_unet.morphology import redrawn
-from hemaloop_overlap_unet.sources import UNKNOWN
 
 ROTATION = 5.0
 """Degrees, either way (section 3.4)."""

@@ -20,7 +20,15 @@ from skimage.measure import regionprops
 from hemaloop.plugin import Image
 from hemaloop.stain import Mask
 from hemaloop_overlap_unet.morphology import disc, opened, remove_small, without_large_holes
-from hemaloop_overlap_unet.stains import FLAT, FloatImage, absorbance, has_colour, told_apart, white_cells
+from hemaloop_overlap_unet.stains import (
+    FLAT,
+    FloatImage,
+    absorbance,
+    has_colour,
+    told_apart,
+    usual_absorbance,
+    white_cells,
+)
 
 WORKING_DIAMETER = 20.0
 """px of a cell where it is looked for: finer pixels cost time and give the same cells."""
@@ -40,6 +48,10 @@ OPENING = 0.07
 """Radius of the opening, in diameters."""
 SOLID = 0.9
 """Area over that of the convex hull, from which an object is one free-standing cell."""
+PALE = 0.2
+"""Absorbance from which something is stained, of a usual cell's."""
+RIM = 0.06
+"""Diameters beyond the outline of a cell that its own rim and halo may reach."""
 ENOUGH = 3
 """Free-standing cells from which the diameter is taken from them."""
 
@@ -183,6 +195,21 @@ def segment(image: Image, working: float = WORKING_DIAMETER) -> Segmentation:
         return nothing
     red, foreign = _segment(small, diameter * factor)
     return Segmentation(grown(red, height, width), grown(foreign, height, width), diameter)
+
+
+def overlooked(image: Image, found: Segmentation) -> Mask:
+    """What is stained and none of the cells found, bool (H, W): pale or cut cells, fragments, dirt."""
+    height, width = image.shape[:2]
+    if found.diameter <= 0:
+        return np.zeros((height, width), bool)
+    factor = min(1.0, FINE_DIAMETER / found.diameter)
+    small = resized(upright(image), factor)
+    diameter = found.diameter * factor
+    green = ndimage.gaussian_filter(absorbance(small, diameter)[..., 1], diameter / 40)
+    red, foreign = (grown(mask, *small.shape[:2]) for mask in (found.red, found.foreign))
+    usual = float(np.median(green[red])) if red.any() else usual_absorbance(green)
+    rim = ndimage.binary_dilation(red | foreign, disc(RIM * diameter))
+    return grown(opened((green > max(FLAT, PALE * usual)) & ~rim, RIM * diameter), height, width)
 
 
 def _segment(image: Image, diameter: float) -> tuple[Mask, Mask]:

@@ -12,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from hemaloop.plugin import UNKNOWN
 from hemaloop_overlap_unet import artificial
-from hemaloop_overlap_unet.sources import UNKNOWN, Cutout, Source
+from hemaloop_overlap_unet.sources import Cutout, Source
 
 MARGIN = 0.06
 """Diameters round a cell that are taken along with it: its outline and halo."""
+
+COVERED = 0.7
+"""Share of a cell that others cover from which it cannot be told: real cells that meet lie further apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +49,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """A square part of a source, float32 (S, S, 3), with its classes, its free-standing cells and its light."""
+    """A square part of a source, float32 (S, S, 3), with its classes, free-standing cells, foreign cells and light."""
 
     pixels: artificial.Picture
     classes: NDArray[np.uint8]
     cells: NDArray[np.bool_]
+    foreign: NDArray[np.bool_]
     light: artificial.Picture
 
 
@@ -62,7 +67,8 @@ def window(source: Source, top: int, left: int, side: int) -> Window:
     classes = source.classes[grid].copy()
     cells = source.cells[grid] & ~outside
     classes[outside] = UNKNOWN
-    return Window(source.pixels[grid].astype(np.float32), classes, cells, source.light()[grid].astype(np.float32))
+    lamp = source.light()[grid].astype(np.float32)
+    return Window(source.pixels[grid].astype(np.float32), classes, cells, source.foreign[grid], lamp)
 
 
 def _mirrored(places: NDArray[np.int64], length: int) -> NDArray[np.int64]:
@@ -87,7 +93,8 @@ def turned(part: Window, rng: np.random.Generator, as_it_was: bool = True) -> Wi
         found = np.rot90(values, turns)
         return np.ascontiguousarray(found[:, ::-1] if mirror else found)
 
-    return Window(*(lay(each) for each in (part.pixels, part.classes, part.cells, part.light)))  # type: ignore[arg-type]
+    every = (part.pixels, part.classes, part.cells, part.foreign, part.light)
+    return Window(*map(lay, every))  # type: ignore[arg-type]
 
 
 def overlaid(
@@ -95,7 +102,8 @@ def overlaid(
 ) -> tuple[artificial.Picture, NDArray[np.uint8]]:
     """The free-standing cells of `above` on `below`, relit by its lamp: picture and three-class mask (section 3.2).
 
-    absorb: chance that light is absorbed twice, to a random degree, where the paper takes the darker pixel.
+    absorb: chance that light is absorbed twice, to a random degree, where the paper takes the darker pixel. What nobody
+    could tell is unknown: where a cell lies on a white cell or a platelet, and cells that lie almost wholly on others.
     """
     near = ndimage.binary_dilation(above.cells, iterations=max(1, round(MARGIN * diameter)))
     relit = above.pixels / np.maximum(above.light, 1) * below.light
@@ -109,7 +117,17 @@ def overlaid(
     picture = artificial.mixed(artificial.mixing_weight(rng), both, over)
     known = below.classes != UNKNOWN
     classes = artificial.summed_masks(np.where(known, below.classes, 0).astype(np.uint8), above.cells)
-    return picture, np.where(known, classes, UNKNOWN).astype(np.uint8)
+    unsure = above.cells & below.foreign | covered(above.cells, classes) | covered(below.cells, classes)
+    return picture, np.where(known & ~unsure, classes, UNKNOWN).astype(np.uint8)
+
+
+def covered(cells: NDArray[np.bool_], classes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Those of the cells that lie under or on others with more than `COVERED` of their area, bool (H, W)."""
+    parts, count = ndimage.label(cells)
+    if not count:
+        return cells
+    shares = ndimage.mean(classes == artificial.OVERLAP, parts, np.arange(1, count + 1))
+    return np.asarray(np.concatenate([[False], shares > COVERED])[parts])
 
 
 def with_foreign(
@@ -167,7 +185,7 @@ def compose(
             above = turned(window(other, *somewhere(other, side, rng), side), rng, as_it_was=other is not source)
             above = _unequal(above, uneven, rng)
             picture, classes = overlaid(
-                Window(picture, classes, below.cells, lamp), above, diameter, mixture.absorb, rng
+                replace(below, pixels=picture, classes=classes), above, diameter, mixture.absorb, rng
             )
     if uneven:
         picture = artificial.patchy(picture, lamp, diameter, rng)

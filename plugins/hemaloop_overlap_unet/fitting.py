@@ -21,7 +21,7 @@ from hemaloop.errors import StoreError
 from hemaloop.evaluation.segmentation import confusion, evaluate_maps, iou_of
 from hemaloop.networks.arithmetic import arithmetic_for
 from hemaloop.networks.artifact import fill, round_weights
-from hemaloop.plugin import ClassMap, Example, FitReport, Progress
+from hemaloop.plugin import UNKNOWN, ClassMap, Example, FitReport, Progress
 from hemaloop_overlap_unet import STARTER
 from hemaloop_overlap_unet.artifact import WEIGHTS, Description
 from hemaloop_overlap_unet.augment import MAGNIFICATION, augmented
@@ -31,7 +31,7 @@ from hemaloop_overlap_unet.meaning import Meaning
 from hemaloop_overlap_unet.model import Model
 from hemaloop_overlap_unet.network import Architecture, build
 from hemaloop_overlap_unet.options import VERSION, OverlapUNetOptions
-from hemaloop_overlap_unet.sources import UNKNOWN, Source, usable
+from hemaloop_overlap_unet.sources import Source, usable
 from hemaloop_overlap_unet.training import Course, train
 from hemaloop_overlap_unet.truth import TrainingSet, read_sources, read_training_set, truth_classes
 
@@ -134,9 +134,7 @@ def measure(
     )
     if any((classes == 2).any() for classes in tuned):
         found = [meaning.classes(model.predict(tune[index].image).labels) for index in range(len(tune))]
-        maps = [ClassMap(np.where(one == UNKNOWN, 0, one).astype(np.uint8)) for one in tuned]
-        known = [one != UNKNOWN for one in tuned]
-        report = evaluate_maps(maps, [ClassMap(one) for one in found], ("cell", "overlap"), known=known)
+        report = evaluate_maps(list(map(ClassMap, tuned)), list(map(ClassMap, found)), ("cell", "overlap"))
         figures |= {f"real_{name}": value for name, value in report.figures().items()}
     return figures, notes
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemaloop.errors import OptionError
+from hemaloop.plugin import UNKNOWN
 
 _WORDS = ("overlap", "overlay", "überlapp", "superpos", "solap", "chevauch", "sovrapp")
 
@@ -21,8 +22,10 @@ class Meaning:
     overlap: int
 
     def classes(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Values of the project as the family's own."""
-        return np.array([0, *(np.argsort([self.cell, self.overlap]) + 1)], np.uint8)[values]
+        """Values of the project as the family's own; `UNKNOWN` stays."""
+        table = np.full(256, UNKNOWN, np.uint8)
+        table[:3] = 0, *(np.argsort([self.cell, self.overlap]) + 1)
+        return table[values]
 
     def values(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The family's own as those of the project."""

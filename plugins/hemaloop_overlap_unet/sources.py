@@ -11,20 +11,22 @@ from PIL import Image as Pillow
 from scipy import ndimage
 from skimage.measure import regionprops
 
-from hemaloop.plugin import Image
+from hemaloop.plugin import UNKNOWN, Image
 from hemaloop.stain import light
-from hemaloop_overlap_unet.classical import FINE_DIAMETER, estimated_diameter, grown, resized, segment
+from hemaloop_overlap_unet.classical import ENOUGH, FINE_DIAMETER, Segmentation, grown, overlooked, resized, segment
 from hemaloop_overlap_unet.morphology import disc, remove_small, resized_classes
 from hemaloop_overlap_unet.stains import NUCLEUS_AREA
 
-UNKNOWN = 255
-"""Value of pixels of which the truth says nothing."""
 _LIGHT_STEP = 8
 """px of the image to a px of the kept light, which is smooth."""
 _FREE = (0.3, 2.0)
 """Areas of a free-standing cell, of the median of its image."""
 _SOLID = 0.88
 """Area over that of the convex hull, below which an object is not one cell but several that touch."""
+_APART = 0.05
+"""Diameters that lie between a cell that stands free and what else there is."""
+_MARGIN = 0.15
+"""Diameters round what is not sure to be one cell in which its outline may lie."""
 _STOPS_RED = 0.79
 """Share of red light above which a thing is no white cell by its median pixel, but red cells under a scale bar."""
 
@@ -34,12 +36,14 @@ class Source:
     """One image at the working magnification.
 
     pixels: uint8 (H, W, 3). classes: uint8 (H, W), 0, 1, 2 or `UNKNOWN`. cells: bool (H, W), the free-standing cells
-    that do not touch the frame. lamp: uint8 (h, w, 3), light beside the cells, smaller.
+    that do not touch the frame. foreign: bool (H, W), white cells and platelets. lamp: uint8 (h, w, 3), light beside
+    the cells, smaller.
     """
 
     pixels: NDArray[np.uint8]
     classes: NDArray[np.uint8]
     cells: NDArray[np.bool_]
+    foreign: NDArray[np.bool_]
     lamp: NDArray[np.uint8]
 
     @property
@@ -77,19 +81,19 @@ def free_standing(classes: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def truth_diameter(classes: NDArray[np.uint8]) -> float:
-    """Median diameter of the free-standing cells, px, of discs of their area; 0 where there is none."""
+    """Median diameter of the free-standing cells, px, of discs of their area; 0 where there are fewer than `ENOUGH`."""
     parts, count = ndimage.label(free_standing(classes))
-    if not count:
+    if count < ENOUGH:
         return 0.0
     return float(np.median(np.sqrt(np.bincount(parts.ravel())[1:] * 4 / np.pi)))
 
 
-def make_source(image: Image, classes: NDArray[np.uint8], diameter: float) -> Source:
+def make_source(image: Image, classes: NDArray[np.uint8], found: Segmentation, diameter: float) -> Source:
     """An image and its truth at the magnification at which a cell measures `diameter` px.
 
-    The size of its cells is taken from the truth, or estimated from the picture where no cell stands free.
+    found: the image segmented. The size of its cells is taken from the truth, or from there where few stand free.
     """
-    own = truth_diameter(classes) or estimated_diameter(image) or diameter
+    own = truth_diameter(classes) or found.diameter or diameter
     factor = diameter / own
     pixels = resized(image, factor)
     height, width = pixels.shape[:2]
@@ -97,18 +101,19 @@ def make_source(image: Image, classes: NDArray[np.uint8], diameter: float) -> So
     size = max(1, width // _LIGHT_STEP), max(1, height // _LIGHT_STEP)
     lamp = np.stack([light(pixels[..., channel].astype(np.float32), diameter) for channel in range(3)], axis=2)
     coarse = np.asarray(Pillow.fromarray(lamp.clip(0, 255).astype(np.uint8)).resize(size, Pillow.Resampling.BOX))
-    return Source(np.ascontiguousarray(pixels), small.copy(), free_standing(small), coarse)
+    foreign = grown(found.foreign, height, width)
+    return Source(np.ascontiguousarray(pixels), small.copy(), free_standing(small), foreign, coarse)
 
 
 def trusted_classes(image: Image) -> NDArray[np.uint8]:
     """Truth made without a person: free-standing cells of the classical segmentation, all other objects unknown.
 
-    What is not sure to be one cell (clumps, dents, unusual sizes) is `UNKNOWN`, uint8 (H, W); white cells and platelets
-    are background.
+    What is not sure to be one cell (clumps, dents, unusual sizes, what touches a white cell or is too pale), with the
+    holes in it and a margin, is `UNKNOWN`, uint8 (H, W); white cells and platelets are background.
     """
     found = segment(image, FINE_DIAMETER)
     parts, count = ndimage.label(found.red)
-    classes = np.where(found.red, UNKNOWN, 0).astype(np.uint8)
+    classes = np.where(found.red | overlooked(image, found), UNKNOWN, 0).astype(np.uint8)
     if not count:
         return classes
     height, width = classes.shape
@@ -117,17 +122,23 @@ def trusted_classes(image: Image) -> NDArray[np.uint8]:
     solid = np.array([region.area >= _SOLID * region.area_convex for region in regions])
     usual = np.pi / 4 * found.diameter**2
     one = solid & (areas >= _FREE[0] * usual) & (areas <= 1.45 * usual)
+    one[np.setdiff1d(parts[ndimage.binary_dilation(found.foreign, disc(_APART * found.diameter))], [0]) - 1] = False
     for region, free in zip(regions, one, strict=True):
         top, left, bottom, right = region.bbox
         cut = top == 0 or left == 0 or bottom == height or right == width
         if free and not cut:
             classes[parts == region.label] = 1
+    unsure = ndimage.distance_transform_edt(classes != UNKNOWN) <= _MARGIN * found.diameter
+    sure = found.foreign | ndimage.binary_dilation(classes == 1, disc(_APART * found.diameter))
+    classes[ndimage.binary_fill_holes(unsure) & (classes == 0) & ~sure] = UNKNOWN
     return classes
 
 
-def cutouts(image: Image, diameter: float) -> list[Cutout]:
-    """White cells and platelets of an image, at the magnification at which a red cell measures `diameter` px."""
-    found = segment(image)
+def cutouts(image: Image, found: Segmentation, diameter: float) -> list[Cutout]:
+    """White cells and platelets of an image, at the magnification at which a red cell measures `diameter` px.
+
+    found: the image segmented.
+    """
     if found.diameter <= 0:
         return []
     factor = diameter / found.diameter

@@ -17,9 +17,8 @@ from torch.nn import functional as F
 
 from hemaloop.errors import TrainingDiverged
 from hemaloop.networks.arithmetic import Arithmetic
-from hemaloop.plugin import Progress
+from hemaloop.plugin import UNKNOWN, Progress
 from hemaloop_overlap_unet.compose import Sample
-from hemaloop_overlap_unet.sources import UNKNOWN
 
 WARM_UP = 0.08
 """Share of the training in which the learning rate rises (one cycle, as fastai's default)."""

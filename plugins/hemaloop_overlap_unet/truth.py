@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemaloop.errors import DatasetError
-from hemaloop.plugin import ClassMap, Example
+from hemaloop.plugin import UNKNOWN, ClassMap, Example
+from hemaloop_overlap_unet.classical import segment
 from hemaloop_overlap_unet.meaning import Meaning
-from hemaloop_overlap_unet.sources import UNKNOWN, Cutout, Source, cutouts, make_source, usable
+from hemaloop_overlap_unet.sources import Cutout, Source, cutouts, make_source, usable
 
 MOST_CUTOUTS = 800
 """White cells and platelets that are kept."""
@@ -38,8 +39,9 @@ def truth_classes(example: Example, meaning: Meaning) -> NDArray[np.uint8]:
             f"image {example.key}: found a mask of {truth.labels.shape[1]} x {truth.labels.shape[0]} px for an image "
             f"of {example.image.shape[1]} x {example.image.shape[0]} px, expected the same size"
         )
-    if truth.labels.max(initial=0) > 2:
-        raise DatasetError(f"image {example.key}: found mask values up to {truth.labels.max()}, expected 0, 1 and 2")
+    most = int(truth.labels[truth.labels != UNKNOWN].max(initial=0))
+    if most > 2:
+        raise DatasetError(f"image {example.key}: found mask values up to {most}, expected 0, 1, 2 and {UNKNOWN}")
     classes = meaning.classes(truth.labels)
     height, width = classes.shape
     for x1, y1, x2, y2 in example.ignore:
@@ -63,9 +65,10 @@ def read_sources(
         classes = truth_classes(example, meaning)
         if not (classes > 0).any():
             bare.append(example.key)
-        sources.append(make_source(example.image, classes, diameter))
+        found = segment(example.image)
+        sources.append(make_source(example.image, classes, found, diameter))
         if len(pieces) < MOST_CUTOUTS:
-            pieces += cutouts(example.image, diameter)
+            pieces += cutouts(example.image, found, diameter)
     return sources, pieces, bare
 
 

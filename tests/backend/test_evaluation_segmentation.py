@@ -7,7 +7,7 @@ import pytest
 
 from hemaloop.errors import DatasetError
 from hemaloop.evaluation.segmentation import confusion, count_error, evaluate_maps, iou_of, known_pixels
-from hemaloop.plugin import ClassMap
+from hemaloop.plugin import UNKNOWN, ClassMap
 
 LABELS = ("RBC", "Overlap")
 
@@ -48,6 +48,8 @@ def test_pixels_of_which_the_truth_says_nothing_count_nowhere() -> None:
     known = known_pixels((1, 4), np.array([[1, 0, 2, 1]], np.float32))
     assert known.tolist() == [[True, False, True, True]]
     assert evaluate_maps([TRUTH], [FOUND], LABELS, known=[known]).mean_iou_all == 1
+    marked = ClassMap(np.where(known, TRUTH.labels, UNKNOWN).astype(np.uint8))
+    assert evaluate_maps([marked], [FOUND], LABELS).mean_iou_all == 1
 
 
 def test_count_error_is_in_per_cent_of_the_truth() -> None:

@@ -21,7 +21,7 @@ from hemaloop.errors import DatasetError, LabelConfigError
 from hemaloop.formats import read_dataset
 from hemaloop.formats.items import Examples
 from hemaloop.labelconfig import parse_label_config
-from hemaloop.plugin import ClassMap, Scored
+from hemaloop.plugin import UNKNOWN, ClassMap, Scored
 from hemaloop.results import Answer, measurements_text, task_prediction, validate
 from hemaloop.synthetic import render_smear
 
@@ -58,14 +58,17 @@ def test_masks_follow_the_order_of_the_labels_that_are_asked_for(tmp_path: Path)
     assert np.array_equal(np.array([0, 2, 1], np.uint8)[plain], turned)
 
 
-def test_what_nobody_looked_at_becomes_an_ignore_region(tmp_path: Path) -> None:
+def test_what_nobody_looked_at_is_an_ignore_region_among_boxes_and_stays_as_it_is_in_a_mask(tmp_path: Path) -> None:
     folder = write_masks(tmp_path / "data", 1)
     mask = np.array(Pillow.open(folder / "masks" / "0.png"))
     mask[10:20, 30:50] = 255
     Pillow.fromarray(mask).save(folder / "masks" / "0.png")
     [item] = read_dataset(folder).items
     assert item.ignore.tolist() == [[30, 10, 50, 20]]
-    assert item.class_map(LABELS).labels.max() <= 2
+    [example] = Examples([item], LABELS, ClassMap)
+    assert isinstance(example.truth, ClassMap)
+    assert np.array_equal(example.truth.labels == UNKNOWN, mask == UNKNOWN)
+    assert not len(example.ignore)
 
 
 @pytest.mark.parametrize(

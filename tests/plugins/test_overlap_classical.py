@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from scipy import ndimage
 
+from hemaloop.plugin import UNKNOWN
 from hemaloop_overlap_unet.classical import estimated_diameter, is_inverted, segment
-from hemaloop_overlap_unet.sources import UNKNOWN, cutouts, trusted_classes
+from hemaloop_overlap_unet.sources import cutouts, trusted_classes
 
 PINK, PURPLE, LIGHT = (190, 110, 130), (80, 40, 130), (225, 220, 225)
 GRID = [(x, y) for y in (60, 160, 260) for x in (60, 160, 260, 360)]
@@ -118,9 +119,20 @@ def test_only_cells_that_are_surely_one_are_trusted() -> None:
     assert classes[110, 110] == 0
 
 
+def test_what_touches_a_white_cell_or_is_pale_is_not_trusted() -> None:
+    white, pale = (160, 102), (310, 210)
+    image = smear(white, radius=20, colour=PURPLE, on=smear(*GRID))
+    image = smear(pale, colour=(210, 185, 195), on=image)
+    classes = trusted_classes(image)
+    assert classes[50, 160] == UNKNOWN
+    assert classes[white[1], white[0]] == 0
+    assert classes[pale[1], pale[0]] == UNKNOWN
+    assert classes[60, 60] == 1
+
+
 def test_a_white_cell_is_cut_out_at_the_networks_magnification() -> None:
     image = smear((210, 110), radius=34, colour=PURPLE, on=smear(*GRID))
-    (piece,) = cutouts(image, 22)
+    (piece,) = cutouts(image, segment(image), 22)
     assert piece.mask.sum() == pytest.approx(np.pi * 17**2, rel=0.35)
     assert piece.passed[piece.mask].mean() < 0.7
 
@@ -129,5 +141,6 @@ def test_red_cells_under_a_scale_bar_are_no_white_cell() -> None:
     image = smear(*GRID)
     x, y = GRID[len(GRID) // 2]
     image[y - 4 : y + 5, x - 60 : x + 60] = 0
-    assert segment(image).foreign[y, x]
-    assert not any(piece.mask.sum() > 0.6 * np.pi / 4 * 22**2 for piece in cutouts(image, 22))
+    found = segment(image)
+    assert found.foreign[y, x]
+    assert not any(piece.mask.sum() > 0.6 * np.pi / 4 * 22**2 for piece in cutouts(image, found, 22))

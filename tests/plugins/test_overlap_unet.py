@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from hemaloop.errors import DatasetError, ImageError, NotFitted, OptionError, StoreError
-from hemaloop.plugin import ClassMap, Example, Silent
+from hemaloop.plugin import UNKNOWN, ClassMap, Example, Silent
 from hemaloop.synthetic import render_smear
 from hemaloop_overlap_unet import CLASSICAL, STARTER, OverlapUNet
-from hemaloop_overlap_unet.compose import Mixture, compose, turned, window
+from hemaloop_overlap_unet.classical import segment
+from hemaloop_overlap_unet.compose import Mixture, Window, compose, overlaid, turned, window
 from hemaloop_overlap_unet.meaning import meaning_of
 from hemaloop_overlap_unet.morphology import resized_classes
-from hemaloop_overlap_unet.sources import UNKNOWN, Source, make_source
+from hemaloop_overlap_unet.sources import Source, make_source
 from hemaloop_overlap_unet.tiles import Tiling, blended
 from hemaloop_overlap_unet.training import dice_loss
 from hemaloop_overlap_unet.truth import truth_classes
@@ -176,7 +178,11 @@ def test_tiles_leave_no_seam_in_what_does_not_depend_on_place(shape: tuple[int, 
 
 def sources(seeds: range) -> list[Source]:
     made = [example(seed, width=320, height=240) for seed in seeds]
-    return [make_source(one.image, one.truth.labels, 20) for one in made if isinstance(one.truth, ClassMap)]
+    return [
+        make_source(one.image, one.truth.labels, segment(one.image), 20)
+        for one in made
+        if isinstance(one.truth, ClassMap)
+    ]
 
 
 def test_pictures_depend_on_their_generator_alone() -> None:
@@ -189,12 +195,38 @@ def test_pictures_depend_on_their_generator_alone() -> None:
 def test_composing_makes_overlaps_where_the_images_have_none() -> None:
     made = [source for source in sources(range(8)) if source.cells.any()]
     flat = [
-        Source(s.pixels, np.where(s.cells, 1, np.where(s.classes > 0, UNKNOWN, 0)).astype(np.uint8), s.cells, s.lamp)
-        for s in made
+        replace(s, classes=np.where(s.cells, 1, np.where(s.classes > 0, UNKNOWN, 0)).astype(np.uint8)) for s in made
     ]
     found = [compose(flat, [], [], Mixture(), 128, 20, np.random.default_rng(number)).classes for number in range(12)]
     assert not any((source.classes == 2).any() for source in flat)
     assert sum(bool((classes == 2).any()) for classes in found) >= 4
+
+
+def test_where_a_cell_lies_on_a_white_cell_nothing_is_known() -> None:
+    paper, dark = np.full((64, 64, 3), 230, np.float32), np.full((64, 64, 3), 90, np.float32)
+    rows, columns = np.mgrid[:64, :64]
+    white, red = np.hypot(rows - 32, columns - 24) < 14, np.hypot(rows - 32, columns - 44) < 12
+    nothing = np.zeros((64, 64), bool)
+    below = Window(np.where(white[..., None], dark, paper), nothing.astype(np.uint8), nothing, white, paper)
+    above = Window(np.where(red[..., None], dark, paper), red.astype(np.uint8), red, nothing, paper)
+    _, classes = overlaid(below, above, 24, 0.5, np.random.default_rng(0))
+    assert (classes[white & red] == UNKNOWN).all()
+    assert (classes[red & ~white] == 1).all()
+    assert (classes[~red] == 0).all()
+
+
+def test_a_cell_that_another_covers_almost_wholly_is_unknown() -> None:
+    paper, dark = np.full((64, 64, 3), 230, np.float32), np.full((64, 64, 3), 90, np.float32)
+    rows, columns = np.mgrid[:64, :64]
+    nothing = np.zeros((64, 64), bool)
+    for shift, known in ((2, False), (10, True)):
+        one, other = (np.hypot(rows - 32, columns - middle) < 12 for middle in (26, 26 + shift))
+        below, above = (
+            Window(np.where(cell[..., None], dark, paper), cell.astype(np.uint8), cell, nothing, paper)
+            for cell in (one, other)
+        )
+        _, classes = overlaid(below, above, 24, 0.5, np.random.default_rng(0))
+        assert (classes[one & other] == (2 if known else UNKNOWN)).all()
 
 
 def test_an_image_laid_on_itself_does_not_lie_as_it_was() -> None:

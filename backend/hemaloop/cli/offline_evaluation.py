@@ -26,7 +26,7 @@ from hemaloop.describe import suspects
 from hemaloop.drawing import curves_figure, save_figure
 from hemaloop.evaluation.classification import ClassificationReport
 from hemaloop.evaluation.detection import DetectionReport
-from hemaloop.evaluation.segmentation import SegmentationReport, known_pixels
+from hemaloop.evaluation.segmentation import SegmentationReport
 from hemaloop.formats import Examples, Item, PointRules
 from hemaloop.map_drawing import draw_map_errors
 from hemaloop.measuring import detection_report, map_report, maps_of
@@ -103,8 +103,7 @@ def draw_errors(plugin: Plugin, items: Sequence[Item], folder: Path, progress: P
         image = item.image()
         [found] = maps_of(plugin.predict([image]))
         truth = item.class_map(plugin.labels)
-        known = known_pixels(truth.labels.shape, item.ignore)
-        draw_map_errors(image, truth, found, known, plugin.labels).save(folder / f"{item.path.stem}.png")
+        draw_map_errors(image, truth, found, plugin.labels).save(folder / f"{item.path.stem}.png")
 
 
 def as_json(report: Report) -> dict[str, Any]:

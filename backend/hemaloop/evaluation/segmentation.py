@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemaloop.errors import DatasetError
-from hemaloop.plugin import ClassMap
+from hemaloop.plugin import UNKNOWN, ClassMap
 
 FloatArray = NDArray[np.float64]
 BACKGROUND = "background"
@@ -141,7 +141,8 @@ def evaluate_maps(
 ) -> SegmentationReport:
     """Every figure of `found` against `truths`, one entry an image.
 
-    known: bool (H, W) of each image, the pixels of which the truth says something; all if None. counts: cells of each
+    Pixels that are `UNKNOWN` in the truth count nothing. known: bool (H, W) of each image, the pixels that count beside
+    that; all if None. counts: cells of each
     image in the truth and in the prediction. Raises `DatasetError` where sizes differ or there is no image.
     """
     if not truths or len(truths) != len(found):
@@ -156,7 +157,9 @@ def evaluate_maps(
                 f"evaluation: image {index} has a truth of {truth.labels.shape} px and a prediction of "
                 f"{one.labels.shape} px, expected the same (H, W)"
             )
-        mask = np.ones(truth.labels.shape, bool) if known is None else known[index]
+        mask = truth.labels != UNKNOWN
+        if known is not None:
+            mask &= known[index]
         each.append(confusion(truth.labels[mask], one.labels[mask], size))
     classes = (BACKGROUND, *labels)
     pooled = dict(zip(classes, iou_of(np.sum(each, axis=0)).tolist(), strict=True))

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from hemaloop.errors import DatasetError, ImageError
-from hemaloop.formats.items import UNKNOWN, Corners, Dataset, Fault, Item, Raw, Source, load_picture
+from hemaloop.formats.items import Corners, Dataset, Fault, Item, Raw, Source, load_picture
 from hemaloop.images import LoadedImage
-from hemaloop.plugin import Progress, Silent
+from hemaloop.plugin import UNKNOWN, Progress, Silent
 
 _THREADS = 8
 """Images looked at together: decoding and segmenting leave Python's lock alone for most of the time."""

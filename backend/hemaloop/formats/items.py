@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 
 from hemaloop.errors import DatasetError, ImageError
 from hemaloop.images import LoadedImage, decode_image
-from hemaloop.plugin import ClassMap, Detections, Example, Image, Prediction
+from hemaloop.plugin import UNKNOWN, ClassMap, Detections, Example, Image, Prediction
 
 Corners = tuple[float, float, float, float]
-UNKNOWN = 255
-"""Value of a mask's pixels of which the truth says nothing."""
 ReadMask = Callable[[int, int], NDArray[np.uint8]]
 """Height and width of an image, px -> its mask (H, W): 0, or 1 + the index of a class of the data set, or `UNKNOWN`."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -106,7 +104,7 @@ class Item:
         return Detections.truth(self.boxes[keep], [index[self.names[position]] for position in keep])
 
     def class_map(self, labels: Sequence[str]) -> ClassMap:
-        """Its mask with values of these classes; other classes, and what is unknown, are 0.
+        """Its mask with values of these classes; other classes are 0.
 
         Raises `DatasetError` where it has boxes only, or its mask is gone or changed for the worse.
         """
@@ -115,6 +113,7 @@ class Item:
         values = np.zeros(256, np.uint8)
         for position, label in enumerate(self.mask_labels):
             values[position + 1] = labels.index(label) + 1 if label in labels else 0
+        values[UNKNOWN] = UNKNOWN
         return ClassMap(values[self.mask(self.height, self.width)])
 
 
@@ -186,8 +185,9 @@ class Examples(Sequence[Example]):
         if isinstance(index, slice):
             return Examples(self.items[index], self.labels, self.produces)
         item = self.items[index]
-        truth = item.class_map(self.labels) if self.produces is ClassMap else item.truth(self.labels)
-        return Example(item.image(), truth, item.key, item.ignore)
+        if self.produces is ClassMap:
+            return Example(item.image(), item.class_map(self.labels), item.key)
+        return Example(item.image(), item.truth(self.labels), item.key, item.ignore)
 
     def truths(self) -> list[Detections]:
         """The truth of every example, without decoding an image."""
