@@ -73,7 +73,7 @@ def blended(
     sums = np.zeros((channels, *whole.shape[:2]), np.float32)
     weights = np.zeros(whole.shape[:2], np.float32)
     for rows, columns, weight in _places(whole.shape[0], whole.shape[1], tiling):
-        sums[:, rows, columns] += ask(np.ascontiguousarray(whole[rows, columns])) * weight
+        sums[:, rows, columns] += ask(whole[rows, columns].copy()) * weight
         weights[rows, columns] += weight
     sums /= weights
     return sums[:, :height, :width]

@@ -166,8 +166,10 @@ def test_what_is_no_image_is_named() -> None:
 @pytest.mark.parametrize("shape", [(30, 40), (64, 64), (150, 200), (65, 130)])
 def test_tiles_leave_no_seam_in_what_does_not_depend_on_place(shape: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    image.setflags(write=False)  # as a decoded picture is; PyTorch warns of a tile that cannot be written to
 
     def ask(tile: NDArray[np.uint8]) -> NDArray[np.float32]:
+        assert tile.flags.writeable
         assert tile.shape[0] % 16 == 0
         assert tile.shape[1] % 16 == 0
         return tile.astype(np.float32).transpose(2, 0, 1)
