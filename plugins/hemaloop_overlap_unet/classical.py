@@ -20,15 +20,7 @@ from skimage.measure import regionprops
 from hemaloop.plugin import Image
 from hemaloop.stain import Mask
 from hemaloop_overlap_unet.morphology import disc, opened, remove_small, without_large_holes
-from hemaloop_overlap_unet.stains import (
-    FLAT,
-    FloatImage,
-    absorbance,
-    has_colour,
-    told_apart,
-    usual_absorbance,
-    white_cells,
-)
+from hemaloop_overlap_unet.stains import FLAT, FloatImage, absorbance, has_colour, told_apart, white_cells
 
 WORKING_DIAMETER = 20.0
 """px of a cell where it is looked for: finer pixels cost time and give the same cells."""
@@ -198,16 +190,19 @@ def segment(image: Image, working: float = WORKING_DIAMETER) -> Segmentation:
 
 
 def overlooked(image: Image, found: Segmentation) -> Mask:
-    """What is stained and none of the cells found, bool (H, W): pale or cut cells, fragments, dirt."""
+    """What is stained and none of the cells found, bool (H, W): pale or cut cells, fragments, dirt.
+
+    Nothing where no red cell was found, beside which something could be pale.
+    """
     height, width = image.shape[:2]
-    if found.diameter <= 0:
+    if not found.red.any():
         return np.zeros((height, width), bool)
     factor = min(1.0, FINE_DIAMETER / found.diameter)
     small = resized(upright(image), factor)
     diameter = found.diameter * factor
     green = ndimage.gaussian_filter(absorbance(small, diameter)[..., 1], diameter / 40)
     red, foreign = (grown(mask, *small.shape[:2]) for mask in (found.red, found.foreign))
-    usual = float(np.median(green[red])) if red.any() else usual_absorbance(green)
+    usual = float(np.median(green[red]))
     rim = ndimage.binary_dilation(red | foreign, disc(RIM * diameter))
     return grown(opened((green > max(FLAT, PALE * usual)) & ~rim, RIM * diameter), height, width)
 
