@@ -34,8 +34,6 @@ log = logging.getLogger(__name__)
 
 UNCERTAINTY = "Uncertainty sampling"
 LOCK_WAIT_SECONDS = 300.0
-BEGUN = "begun"
-"""Scratch that says by which representation the predictions of an untrained version are in order."""
 _TOLERANCE = 1e-6
 
 
@@ -55,7 +53,7 @@ def push_plan(place: Workplace, project: str, plan_id: str) -> dict[str, Any]:
     with WorkLock(place.queues.redis, f"push:{project}", wait=LOCK_WAIT_SECONDS) as lock:
         scored = _gather(place.store, project, plan)
         if plan.again:
-            withdraw(place, project, info, plan.version, scored)
+            _withdraw(place, project, info, plan.version, scored)
         pushed, notes = push(place, project, info, config, model, scored, shards=_shards(place.store, project, plan))
         lock.check()
         published = place.store.published(project)
@@ -171,7 +169,7 @@ def push(
     return pushed, notes
 
 
-def withdraw(
+def _withdraw(
     place: Workplace, project: str, info: ProjectInfo, version: str, scored: Sequence[Mapping[str, Any]]
 ) -> None:
     """Delete the predictions that a plan replaces: just before its own are pushed, and only where there are some.
@@ -184,7 +182,6 @@ def withdraw(
         if info.model_version is not None:  # the deletion has cleared it
             place.studio.set_model_version(info.id, info.model_version)
         place.store.drop_scratch(project, f"quantiles/{version}")
-        place.store.drop_scratch(project, BEGUN)
 
 
 def _rank(

@@ -17,14 +17,13 @@ import loop_stage
 import marrow_stage
 import stub_plugin
 from hemaloop import portrait
-from hemaloop.cold_start import typical_first
 from hemaloop.dataset import split_of
 from hemaloop.errors import ImageError
 from hemaloop.images import ImageLoader, image_key
 from hemaloop.labelconfig import Control, parse_label_config
 from hemaloop.plane import EXAMPLES
 from hemaloop.portraying import portray
-from hemaloop.quick import beginning, learning, listing, reordering
+from hemaloop.quick import learning, listing, reordering
 from hemaloop.quick.vectors import Remembered, Vector, Vectors
 from hemaloop.store import ArtifactStore
 from hemaloop.supervisor import Supervisor
@@ -109,46 +108,6 @@ def test_a_representation_is_learned_before_anybody_labelled_and_every_image_has
     known = vectors[str(learned.folder / "7.png")]
     assert (known.key, known.width, known.height) == (image.key, image.width, image.height)
     np.testing.assert_allclose(known.embedding, plugin.embed([image.pixels])[0], rtol=1e-4, atol=1e-5)
-
-
-def test_before_anybody_labelled_typical_images_come_first_by_their_vectors(learned: Marrow) -> None:
-    def by_vectors() -> list[int]:
-        """Those that are not of the gate, whose places are drawn."""
-        plugin = learning.build_representing(learned.control, "cpu")
-        slot = learning.slot_of("type")
-        plugin.load_representation(learned.place.store.directory(PROJECT, slot, learned.representations()[-1]))
-        vectors = Vectors(learned.place.store, PROJECT, "type", plugin.representation).by_uri()
-        free = [number for number in learned.studio.open_tasks() if not learned.is_gate(number)]
-        rows = np.stack([vectors[str(learned.folder / f"{number}.png")].embedding for number in free])
-        return [free[place] for place in typical_first(beginning.in_deviations(rows), rows[:0])]
-
-    def queue() -> list[int]:
-        return [number for number in learned.studio.queue() if not learned.is_gate(number)]
-
-    assert "order" not in learned.refit(), "nothing is in force yet"
-    learned.place.queues.request_scores(PROJECT, "test")
-    learned.work()
-    looks = queue()
-    with learned.patch.context() as patch:
-        patch.setattr(ImageLoader, "load", no_image)
-        assert learned.refit()["order"]["outcome"] == "ordered anew"
-        assert "order" not in learned.refit(), "once is enough"
-    assert queue() == by_vectors() != looks
-    assert set(learned.studio.queue()) == set(range(1, 41))
-    assert all(one["result"] == [] for one in learned.studio.predictions)
-
-    marrow_stage.add_cells(learned.studio, learned.folder, 24)
-    learned.choose(range(1, 3))
-    learned.ask()
-    assert len(learned.representations()) == 2
-    learned.place.queues.request_scores(PROJECT, "test")
-    learned.work()
-    learned.refit()
-    assert len(queue()) == len(set(queue())) == len(by_vectors())
-    assert beginning.ordered_by(learned.place, PROJECT, "type") == learned.representations()[-1]
-    learned.choose(range(3, 25))
-    assert learned.ask()["refit"]["order"]["outcome"] == "published", "the first head takes over"
-    assert learned.studio.versions().keys() == {learned.studio.title, "parts-untrained"}
 
 
 def test_a_head_is_learned_judged_and_in_force_without_an_image_being_opened(learned: Marrow) -> None:

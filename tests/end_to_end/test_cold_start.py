@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page
 
-import marrow_stage
 from browsing import keep_screenshot, open_next_task
 from hemaloop.demo.stack import Stack
 from running import Project, wait_for
@@ -42,22 +41,3 @@ def test_typical_images_come_first_without_a_region_until_the_first_model_is_the
     made.wait_until_scored(version)
     open_task = next(iter(made.studio.tasks(made.id, only="unannotated")))
     assert [one["result"] != [] for one in open_task["predictions"] if one["model_version"] == version] == [True]
-
-
-def test_vectors_put_the_queue_in_another_order(stack: Stack) -> None:
-    made = Project.create(stack, 40, seed=5, xml=marrow_stage.config())
-    made.connect()
-    made.wait_until_scored("parts-untrained")
-    made.idle()
-    by_looks = [task for task, _ in made.studio.queue_head(made.id, 40)]
-    stack.queues.request_training(made.key, "test", now=True)
-    made.idle()
-    outcomes = stack.queues.ledger.outcomes(made.key)
-    assert outcomes["refit"].get("order", {}).get("outcome") == "ordered anew", outcomes
-    by_vectors = [task for task, _ in made.studio.queue_head(made.id, 40)]
-    assert sorted(by_vectors) == sorted(by_looks)
-    assert by_vectors != by_looks
-    assert made.studio.versions(made.id) == {"parts-untrained": 40}
-    first = made.studio.next_task(made.id)
-    assert first is not None
-    assert first["id"] == by_vectors[0]

@@ -4,5 +4,4 @@ pool of images ─▶ learning.py    representation learned from all images     
                   vectors.py     kept by project, control, representation     queue score, in shards
 annotations    ─▶ refitting.py   a head, judged on the gate, versioned        queue refit, a process of its own
                   reordering.py  the pool rescored from vectors, and pushed   in the same job
-no head yet    ─▶ beginning.py   typical and diverse images first, by vectors in the same job
 """

@@ -20,7 +20,7 @@ from hemaloop.errors import DatasetError, HemaloopError
 from hemaloop.labelconfig import Control, LabelConfig, parse_label_config
 from hemaloop.manifest import Manifest, finite
 from hemaloop.plugin import Embedded, FitReport, Plugin, Prediction, Representing
-from hemaloop.quick import beginning, learning, reordering
+from hemaloop.quick import learning, reordering
 from hemaloop.quick.vectors import Remembered, Vector, Vectors
 from hemaloop.store import ArtifactStore
 from hemaloop.targets import Incumbent, the_incumbent
@@ -92,8 +92,6 @@ def _refit(
         told["order"] = reordering.reorder(
             place, project, config, bases, {int(task["id"]) for task in tasks}, "a head was promoted"
         )
-    elif begun := beginning.order_anew(place, project, config, {int(task["id"]) for task in tasks}):
-        told["order"] = begun
     ended = time.monotonic()
     told["seconds"] = {
         name: round(seconds, 3)
