@@ -55,6 +55,8 @@ def draw_map_errors(image: Image, truth: ClassMap, found: ClassMap, labels: Sequ
     parts = [image, veiled(image, truth), veiled(image, found, wrong)]
     sheet = Pillow.fromarray(np.concatenate(parts, axis=1))
     entries = [(label, mask_colour(index)) for index, label in enumerate(labels)]
+    if (truth.labels == UNKNOWN).any():
+        entries.append(("unknown", _NOBODY_LOOKED))
     return _with_entries(sheet, [*entries, ("wrong", WRONG)])
 
 

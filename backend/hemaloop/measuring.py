@@ -8,7 +8,7 @@ from hemaloop.errors import PluginError
 from hemaloop.evaluation.detection import DetectionReport, evaluate_detections
 from hemaloop.evaluation.segmentation import SegmentationReport, evaluate_maps
 from hemaloop.formats import Examples
-from hemaloop.plugin import ClassMap, Detections, Example, Image, Plugin, Prediction, Progress, Silent
+from hemaloop.plugin import UNKNOWN, ClassMap, Detections, Example, Image, Plugin, Prediction, Progress, Silent
 
 BATCH = 8
 """Images decoded and predicted at a time."""
@@ -46,12 +46,16 @@ def detection_report(
 
 
 def map_report(plugin: Plugin, examples: Examples, progress: Progress, message: str) -> SegmentationReport:
-    """Every figure of a family of masks, cell counts among them where the family knows cells."""
+    """Every figure of a family of masks, cell counts among them where the family knows cells.
+
+    Cells are counted on the images of which the truth says everything.
+    """
     truths = [item.class_map(examples.labels) for item in examples.items]
     found = maps_of(predict(plugin, examples, progress, message))
-    wanted, seen = ([plugin.cells(one) for one in some] for some in (truths, found))
+    whole = [place for place, truth in enumerate(truths) if not (truth.labels == UNKNOWN).any()]
+    wanted, seen = ([plugin.cells(some[place]) for place in whole] for some in (truths, found))
     counts = None
-    if all(cells is not None for cells in (*wanted, *seen)):
+    if whole and all(cells is not None for cells in (*wanted, *seen)):
         counts = [len(cells or ()) for cells in wanted], [len(cells or ()) for cells in seen]
     return evaluate_maps(truths, found, plugin.labels, counts=counts)
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hemaloop.errors import PluginError
 from hemaloop.networks.frame import NetworkPlugin
 from hemaloop.plugin import (
-    UNKNOWN,
     ClassMap,
     Example,
     FitReport,
@@ -115,9 +114,7 @@ class OverlapUNet(NetworkPlugin["Model", OverlapUNetOptions]):
 
         if not isinstance(prediction, ClassMap):
             raise PluginError(f"overlap_unet: found {type(prediction).__name__}, expected ClassMap")
-        classes = self._meaning.classes(prediction.labels)
-        classes[classes == UNKNOWN] = 0
-        return find_cells(classes).found()
+        return find_cells(self._meaning.classes(prediction.labels)).found()
 
     def prepare(self, image: Image) -> Cells:
         """The map of an image and its cells."""

@@ -102,8 +102,8 @@ def overlaid(
 ) -> tuple[artificial.Picture, NDArray[np.uint8]]:
     """The free-standing cells of `above` on `below`, relit by its lamp: picture and three-class mask (section 3.2).
 
-    absorb: chance that light is absorbed twice, to a random degree, where the paper takes the darker pixel. What nobody
-    could tell is unknown: where a cell lies on a white cell or a platelet, and cells that lie almost wholly on others.
+    absorb: chance that light is absorbed twice, to a random degree, where the paper takes the darker pixel. Where a
+    cell lies on a white cell or a platelet, either may hide the other: unknown.
     """
     near = ndimage.binary_dilation(above.cells, iterations=max(1, round(MARGIN * diameter)))
     relit = above.pixels / np.maximum(above.light, 1) * below.light
@@ -115,10 +115,9 @@ def overlaid(
         both = degree * np.minimum(twice, both) + (1 - degree) * both
     over = artificial.overdrawn_image(below.pixels, relit, above.cells)
     picture = artificial.mixed(artificial.mixing_weight(rng), both, over)
-    known = below.classes != UNKNOWN
+    known = (below.classes != UNKNOWN) & ~(above.cells & below.foreign)
     classes = artificial.summed_masks(np.where(known, below.classes, 0).astype(np.uint8), above.cells)
-    unsure = above.cells & below.foreign | covered(above.cells, classes) | covered(below.cells, classes)
-    return picture, np.where(known & ~unsure, classes, UNKNOWN).astype(np.uint8)
+    return picture, np.where(known, classes, UNKNOWN).astype(np.uint8)
 
 
 def covered(cells: NDArray[np.bool_], classes: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -170,11 +169,12 @@ def compose(
     corner = somewhere(source, side, rng)
     uneven = rng.random() < mixture.uneven
     below = _unequal(window(source, *corner, side), uneven, rng)
-    picture, classes, lamp = below.pixels, below.classes, below.light
+    picture, classes, lamp, layers = below.pixels, below.classes, below.light, [below.cells]
     if rng.random() < mixture.rouleaux:
         down, right = artificial.rouleau_shift(rng, diameter)
         above = _unequal(window(source, corner[0] - down, corner[1] - right, side), uneven, rng)
         picture, classes = overlaid(below, above, diameter, mixture.absorb, rng)
+        layers.append(above.cells)
     else:
         for layer in range(2):
             if layer and rng.random() >= mixture.layers:
@@ -187,9 +187,11 @@ def compose(
             picture, classes = overlaid(
                 replace(below, pixels=picture, classes=classes), above, diameter, mixture.absorb, rng
             )
+            layers.append(above.cells)
     if uneven:
         picture = artificial.patchy(picture, lamp, diameter, rng)
-    picture, classes = picture.copy(), classes.copy()
+    hidden = np.any([covered(cells, classes) for cells in layers], axis=0)
+    picture, classes = picture.copy(), np.where(hidden, UNKNOWN, classes).astype(np.uint8)
     for _ in range(int(rng.poisson(mixture.foreign)) if len(pieces) else 0):
         with_foreign(picture, classes, lamp, pieces[int(rng.integers(len(pieces)))], rng)
     return _finished(artificial.blurred(picture, artificial.blur_sigma(rng, diameter)), classes)

@@ -14,7 +14,7 @@ from skimage.measure import regionprops
 from hemaloop.plugin import UNKNOWN, Image
 from hemaloop.stain import light
 from hemaloop_overlap_unet.classical import ENOUGH, FINE_DIAMETER, Segmentation, grown, overlooked, resized, segment
-from hemaloop_overlap_unet.morphology import disc, remove_small, resized_classes
+from hemaloop_overlap_unet.morphology import disc, remove_small, resized_classes, without_large_holes
 from hemaloop_overlap_unet.stains import NUCLEUS_AREA
 
 _LIGHT_STEP = 8
@@ -80,10 +80,10 @@ def free_standing(classes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.asarray(alone[parts])
 
 
-def truth_diameter(classes: NDArray[np.uint8]) -> float:
-    """Median diameter of the free-standing cells, px, of discs of their area; 0 where there are fewer than `ENOUGH`."""
+def truth_diameter(classes: NDArray[np.uint8], least: int = ENOUGH) -> float:
+    """Median diameter of the free-standing cells, px, of discs of their area; 0 where there are fewer than `least`."""
     parts, count = ndimage.label(free_standing(classes))
-    if count < ENOUGH:
+    if count < least:
         return 0.0
     return float(np.median(np.sqrt(np.bincount(parts.ravel())[1:] * 4 / np.pi)))
 
@@ -93,7 +93,7 @@ def make_source(image: Image, classes: NDArray[np.uint8], found: Segmentation, d
 
     found: the image segmented. The size of its cells is taken from the truth, or from there where few stand free.
     """
-    own = truth_diameter(classes) or found.diameter or diameter
+    own = truth_diameter(classes) or found.diameter or truth_diameter(classes, 1) or diameter
     factor = diameter / own
     pixels = resized(image, factor)
     height, width = pixels.shape[:2]
@@ -128,9 +128,11 @@ def trusted_classes(image: Image) -> NDArray[np.uint8]:
         cut = top == 0 or left == 0 or bottom == height or right == width
         if free and not cut:
             classes[parts == region.label] = 1
-    unsure = ndimage.distance_transform_edt(classes != UNKNOWN) <= _MARGIN * found.diameter
+    unsure = classes == UNKNOWN
+    if unsure.any():
+        unsure = ndimage.distance_transform_edt(~unsure) <= _MARGIN * found.diameter
     sure = found.foreign | ndimage.binary_dilation(classes == 1, disc(_APART * found.diameter))
-    classes[ndimage.binary_fill_holes(unsure) & (classes == 0) & ~sure] = UNKNOWN
+    classes[without_large_holes(unsure, found.diameter) & (classes == 0) & ~sure] = UNKNOWN
     return classes
 
 

@@ -151,6 +151,13 @@ class NeedsCells(_Fitting):
             raise DatasetError("an image has no cell")
 
 
+class Literal(RememberingMaps):
+    """Takes what nobody looked at for one more value."""
+
+    def _keep(self, truth: Any, height: int, width: int) -> Any:
+        return {"map": truth.labels.copy()}
+
+
 class OffByOne(RememberingMaps):
     """Learns every value of a map as the next one."""
 

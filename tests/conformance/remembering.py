@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from hemaloop.errors import DatasetError, NotFitted, StoreError
 from hemaloop.plugin import (
+    UNKNOWN,
     Classification,
     ClassMap,
     Detections,
@@ -122,7 +123,7 @@ class RememberingMaps(Remembering):
     produces = ClassMap
 
     def _keep(self, truth: Any, height: int, width: int) -> dict[str, NDArray[Any]]:
-        return {"map": truth.labels.copy()}
+        return {"map": np.where(truth.labels == UNKNOWN, 0, truth.labels).astype(np.uint8)}
 
     def _recall(self, kept: dict[str, NDArray[Any]], height: int, width: int) -> Prediction:
         rows, columns = (

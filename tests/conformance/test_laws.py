@@ -59,6 +59,7 @@ BREAKERS: dict[str, tuple[type[Plugin], ...]] = {
     "check_no_example_is_an_error": (learning.Nothing,),
     "check_one_label_is_enough": (learning.PairsOnly,),
     "check_a_smear_without_cells_is_learned": (learning.NeedsCells,),
+    "check_pixels_that_nobody_looked_at_are_left_out": (learning.Literal,),
     "check_it_learns_four_smears": (learning.Shifted, learning.OffByOne, learning.Swapped),
     "check_same_seed_same_model": (learning.Unseeded,),
     "check_refit_forgets": (learning.Continuing,),

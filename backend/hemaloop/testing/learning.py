@@ -12,6 +12,7 @@ import numpy as np
 from hemaloop.errors import Cancelled, DatasetError, OptionError
 from hemaloop.evaluation.overlap import intersection_over_union
 from hemaloop.plugin import (
+    UNKNOWN,
     Classification,
     ClassMap,
     Detections,
@@ -104,6 +105,29 @@ def check_a_smear_without_cells_is_learned(subject: Subject) -> None:
             f"an example without a cell raised {type(error).__name__}: {error}; an empty truth says much: count it "
             "as background, and choose thresholds where tune has no cell at all"
         ) from error
+
+
+def check_pixels_that_nobody_looked_at_are_left_out(subject: Subject) -> None:
+    """A map of classes may hold `UNKNOWN`: it is learned from and tuned on, and no prediction holds it."""
+    example, other = subject.examples()[:2]
+    if not isinstance(example.truth, ClassMap):
+        return
+    labels = example.truth.labels.copy()
+    labels[: len(labels) // 3] = UNKNOWN
+    partly = Example(example.image, ClassMap(labels), "partly")
+    try:
+        plugin = subject.build()
+        plugin.fit([partly, other], [partly], Silent())
+        found = plugin.predict([example.image])[0]
+    except Exception as error:
+        raise LawBroken(
+            f"a truth with UNKNOWN pixels raised {type(error).__name__}: {error}; leave them out of the loss, as with "
+            "ignore_index"
+        ) from error
+    demand(
+        isinstance(found, ClassMap) and int(found.labels.max(initial=0)) <= len(subject.labels),
+        "a prediction holds UNKNOWN pixels; every pixel of it is background or has a label",
+    )
 
 
 def agreement(found: Sequence[Prediction], truths: Sequence[Prediction]) -> float:
