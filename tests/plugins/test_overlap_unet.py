@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from hemaloop.errors import DatasetError, ImageError, NotFitted, OptionError, StoreError
+from hemaloop.formats import Examples, read_dataset
+from hemaloop.measuring import map_report
 from hemaloop.plugin import UNKNOWN, ClassMap, Example, Silent
 from hemaloop.synthetic import render_smear
 from hemaloop_overlap_unet import CLASSICAL, STARTER, OverlapUNet
@@ -185,6 +188,23 @@ def sources(seeds: range) -> list[Source]:
         for one in made
         if isinstance(one.truth, ClassMap)
     ]
+
+
+def test_cells_are_counted_where_the_truth_says_everything(tmp_path: Path) -> None:
+    truths = []
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for seed in range(2):
+        smear = render_smear(seed=seed, width=160, height=128)
+        truths.append(ClassMap(smear.masks.copy()))
+        Pillow.fromarray(smear.image).save(tmp_path / "images" / f"{seed}.png")
+        if seed:
+            smear.masks[:40] = UNKNOWN
+        Pillow.fromarray(smear.masks).save(tmp_path / "masks" / f"{seed}.png")
+    plugin = classical()
+    report = map_report(plugin, Examples(read_dataset(tmp_path).items, LABELS, ClassMap), Silent(), "images")
+    assert report.count is not None
+    assert report.count.truth == len(plugin.cells(truths[0]))
 
 
 def test_pictures_depend_on_their_generator_alone() -> None:
