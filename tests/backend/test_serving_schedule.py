@@ -111,7 +111,7 @@ def test_every_task_is_answered_exactly_once_and_in_its_place() -> None:
     assert all(one is not None for one in bulk.answers)
 
 
-def test_a_crash_is_retried_task_by_task_and_given_up_at_the_second() -> None:
+def test_a_crash_is_retried_task_by_task_and_given_up_at_the_third() -> None:
     schedule = Schedule(children=1)
     bulk = request(10)
     schedule.add(bulk)
@@ -122,13 +122,18 @@ def test_a_crash_is_retried_task_by_task_and_given_up_at_the_second() -> None:
     schedule.crashed(piece, "the process ended with status 7")
     retried = [schedule.take(0) for _ in range(4)]
     assert [one.positions for one in retried if one] == [(i,) for i in piece.positions]
-    schedule.crashed(retried[0], "the process ended with status 7")  # type: ignore[arg-type]
+    schedule.crashed(retried[0], "the process ended with status -9")  # type: ignore[arg-type]
     for one in retried[1:]:
         answer(schedule, one)
+    assert bulk.answers[piece.positions[0]] is None, "two children that were killed at once say nothing of a task"
+    last = schedule.take(0)
+    assert last is not None
+    assert last.positions == piece.positions[:1]
+    schedule.crashed(last, "the process ended with status 7")
     given_up = bulk.answers[piece.positions[0]]
     assert given_up is not None
     assert given_up.body is None
-    assert "status 7, 2 times" in (given_up.error or "")
+    assert "status 7, 3 times" in (given_up.error or "")
     assert all(bulk.answers[position] for position in piece.positions)
 
 

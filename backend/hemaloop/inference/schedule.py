@@ -30,7 +30,8 @@ SMALL = 4
 PIECE_SECONDS = 0.4
 MAX_PIECE = 16
 QUICK_SECONDS = 0.5
-ATTEMPTS = 2
+ATTEMPTS = 3
+"""Children that may end over a task: two that something else ends at one moment both count."""
 
 
 @dataclass(eq=False)
@@ -154,7 +155,7 @@ class Schedule:
                 self._answer(piece.request, position, answer)
 
     def crashed(self, piece: Piece, reason: str) -> None:
-        """A child ended over a piece: each of its tasks is tried once more, alone, and then given up."""
+        """A child ended over a piece: each of its tasks is tried alone, and given up at the last of `ATTEMPTS`."""
         with self._changed:
             request = piece.request
             for position in piece.positions:
