@@ -141,9 +141,9 @@ def evaluate_maps(
 ) -> SegmentationReport:
     """Every figure of `found` against `truths`, one entry an image.
 
-    Pixels that are `UNKNOWN` in the truth count nothing. known: bool (H, W) of each image, the pixels that count beside
-    that; all if None. counts: cells of each
-    image in the truth and in the prediction. Raises `DatasetError` where sizes differ or there is no image.
+    Pixels that are `UNKNOWN` in the truth count nowhere. known: bool (H, W) of each image, those of the others that
+    count; all if None. counts: cells of each image in the truth and in the prediction. Raises `DatasetError` where
+    sizes differ or there is no image.
     """
     if not truths or len(truths) != len(found):
         raise DatasetError(
