@@ -69,9 +69,12 @@ class ClassMap:
     """One value a pixel: uint8 (H, W). 0 is background; value k > 0 means ``labels[k - 1]`` of the plugin.
 
     In a truth, `UNKNOWN` is what nobody looked at: neither learned nor counted. A prediction has none.
+    centres: float32 (N, 2), x and y in px, of the objects that the map shows, where a model knows them: what touches or
+    lies on one another is one area of a map. None in what people draw.
     """
 
     labels: NDArray[np.uint8]
+    centres: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

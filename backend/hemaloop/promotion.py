@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -154,7 +154,7 @@ def align(prediction: Prediction, known: Sequence[str], wanted: Sequence[str]) -
         return Detections(prediction.boxes[keep], labels[keep], prediction.scores[keep])
     if isinstance(prediction, ClassMap):
         values = np.concatenate([[0], place + 1]).astype(np.uint8)  # (K + 1,), background first
-        return ClassMap(values[prediction.labels])
+        return replace(prediction, labels=values[prediction.labels])
     probabilities = np.zeros(len(wanted), np.float32)
     probabilities[place[place >= 0]] = prediction.probabilities[place >= 0]
     total = probabilities.sum()

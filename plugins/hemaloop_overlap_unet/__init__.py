@@ -109,12 +109,12 @@ class OverlapUNet(NetworkPlugin["Model", OverlapUNetOptions]):
         return [model.score(image, index) for index, image in enumerate(images)]
 
     def cells(self, prediction: Prediction) -> tuple[FoundCell, ...]:
-        """The individual cells of a map; an overlap belongs to each cell that it joins."""
+        """The cells of a map, by its centres if it has some; an overlap belongs to all cells that it joins."""
         from hemaloop_overlap_unet.cells import find_cells
 
         if not isinstance(prediction, ClassMap):
             raise PluginError(f"overlap_unet: found {type(prediction).__name__}, expected ClassMap")
-        return find_cells(self._meaning.classes(prediction.labels)).found()
+        return find_cells(self._meaning.classes(prediction.labels), prediction.centres).found()
 
     def prepare(self, image: Image) -> Cells:
         """The map of an image and its cells."""

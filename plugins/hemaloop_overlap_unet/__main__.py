@@ -13,6 +13,7 @@ from typing import Annotated
 import numpy as np
 import typer
 from PIL import Image as Pillow
+from scipy import ndimage
 
 from hemaloop.errors import DatasetError
 from hemaloop.formats import Examples, read_dataset
@@ -20,6 +21,7 @@ from hemaloop.formats.items import IMAGE_SUFFIXES, load_picture
 from hemaloop.map_drawing import veiled
 from hemaloop.plugin import ClassMap
 from hemaloop_overlap_unet import LABELS
+from hemaloop_overlap_unet.centres import FULL
 from hemaloop_overlap_unet.compose import Mixture, compose
 from hemaloop_overlap_unet.meaning import meaning_of
 from hemaloop_overlap_unet.options import OverlapUNetOptions
@@ -64,7 +66,7 @@ def sheet(
     rows: Annotated[int, typer.Option(min=1, help="Rows.")] = 3,
     seed: Annotated[int, typer.Option(help="Start of the random numbers.")] = 0,
 ) -> None:
-    """Draw artificial overlaps, each above its mask; grey is unknown."""
+    """Draw artificial overlaps, each above its mask; grey is unknown, centres of cells are black."""
     options = OverlapUNetOptions()
     dataset = read_dataset(data)
     found = read_training_set(Examples(dataset.items, LABELS, ClassMap), meaning_of(LABELS), options.diameter)
@@ -74,7 +76,9 @@ def sheet(
         for column in range(columns):
             rng = np.random.default_rng((seed, row, column))
             sample = compose(found.sources, found.pieces, found.real, Mixture(), 224, options.diameter, rng)
-            pairs.append(np.concatenate([sample.pixels, veiled(sample.pixels, ClassMap(sample.classes))]))
+            mask = veiled(sample.pixels, ClassMap(sample.classes))
+            mask[ndimage.binary_dilation(sample.centres == FULL, iterations=2)] = 0
+            pairs.append(np.concatenate([sample.pixels, mask]))
         lines.append(np.concatenate(pairs, axis=1))
     Pillow.fromarray(np.concatenate(lines)).save(out)
     typer.echo(f"artificial overlaps: {out}")

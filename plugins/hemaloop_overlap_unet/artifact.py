@@ -19,7 +19,7 @@ DESCRIPTION = "unet.json"
 class Description(artifact.Description):
     """What must be known to build the model again. kind: a network, or classical: no network at all.
 
-    diameter: of a red cell as the network sees it, px.
+    diameter: of a red cell as the network sees it, px. centres: whether it sees centres; version 1.0 did not.
     """
 
     family: Literal["overlap_unet"] = "overlap_unet"
@@ -28,11 +28,12 @@ class Description(artifact.Description):
     depth: int = pydantic.Field(default=4, ge=3, le=5)
     decoder: DecoderName = "nearest"
     diameter: float = pydantic.Field(default=40.0, ge=12, le=160)
+    centres: bool = False
 
     @property
     def architecture(self) -> Architecture:
         """Of the network."""
-        return Architecture(self.encoder, self.depth, self.decoder)
+        return Architecture(self.encoder, self.depth, self.decoder, self.centres)
 
 
 def write(directory: Path, weights: artifact.Weights | None, description: Description) -> None:

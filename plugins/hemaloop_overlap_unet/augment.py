@@ -6,6 +6,8 @@ Zoom up to 1.1 and perspective warp up to 0.2 with probability 0.75 each, bright
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
@@ -60,7 +62,8 @@ def moved(sample: Sample, side: int, matrix: Matrix) -> Sample:
         return share.transform(size, how, coefficients, smooth, fillcolor=float(value == UNKNOWN))
 
     values = np.union1d(sample.classes, [UNKNOWN]).astype(np.uint8)
-    return Sample(np.asarray(pixels), redrawn(sample.classes, values, draw))
+    centres = Pillow.fromarray(sample.centres).transform(size, how, coefficients, fillcolor=UNKNOWN)
+    return Sample(np.asarray(pixels), redrawn(sample.classes, values, draw), np.asarray(centres))
 
 
 def relit(pixels: NDArray[np.uint8], rng: np.random.Generator, strength: float = 1.0) -> NDArray[np.uint8]:
@@ -81,4 +84,4 @@ def relit(pixels: NDArray[np.uint8], rng: np.random.Generator, strength: float =
 def augmented(sample: Sample, side: int, rng: np.random.Generator) -> Sample:
     """The middle of a sample, `side` px, as another smear might have shown it."""
     seen = moved(sample, side, placement(side, len(sample.classes), rng))
-    return Sample(relit(seen.pixels, rng), seen.classes)
+    return replace(seen, pixels=relit(seen.pixels, rng))

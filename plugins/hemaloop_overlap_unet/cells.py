@@ -15,7 +15,7 @@ from skimage.measure import find_contours, perimeter_crofton, regionprops
 from hemaloop.plugin import FoundCell
 from hemaloop.stain import Mask, middles
 from hemaloop_overlap_unet.morphology import EIGHT, Classes
-from hemaloop_overlap_unet.parting import Window, split
+from hemaloop_overlap_unet.parting import Part, Window, split, split_at_centres, within
 
 CUT_OFF = 0.3
 """Area below which what the frame cuts off is not counted: on cbc/Training nearly nobody boxed such a rest."""
@@ -181,8 +181,8 @@ def _discs(mask: Mask) -> NDArray[np.float64]:
     return np.asarray(2 * coarse * deep[deep >= SHALLOW * depth.max()], np.float64)
 
 
-def find_cells(classes: Classes) -> Cells:
-    """The individual cells of a map, from top to bottom."""
+def find_cells(classes: Classes, centres: NDArray[np.float32] | None = None) -> Cells:
+    """The individual cells of a map, from top to bottom. centres: (N, 2), x and y in px, where a network saw them."""
     diameter = usual_diameter(classes)
     if diameter <= 0:
         return Cells(classes, (), 0.0)
@@ -191,11 +191,18 @@ def find_cells(classes: Classes) -> Cells:
     for number, window in enumerate(ndimage.find_objects(parts), 1):
         inside = parts[window] == number
         clump = np.where(inside, classes[window], 0).astype(np.uint8)
-        for place, mask in split(clump, diameter):
-            cell = _placed(mask, clump[place] == 2, _within(window, place), classes.shape)
+        for place, mask in split(clump, diameter) if centres is None else _centred(clump, diameter, centres, window):
+            cell = _placed(mask, clump[place] == 2, within(window, place), classes.shape)
             if cell.whole or cell.area >= CUT_OFF * np.pi / 4 * diameter**2:
                 cells.append(cell)
     return Cells(classes, tuple(cells), diameter)
+
+
+def _centred(clump: Classes, diameter: float, centres: NDArray[np.float32], window: Window) -> list[Part]:
+    """The cells of a window of the image, by the centres that lie on its clump."""
+    own = np.floor(centres).astype(np.int64) - (window[1].start, window[0].start)
+    own = own[((own >= 0) & (own < clump.shape[::-1])).all(axis=1)]
+    return split_at_centres(clump, diameter, own[clump[own[:, 1], own[:, 0]] > 0])
 
 
 def _placed(mask: Mask, overlap: Mask, window: Window, shape: tuple[int, ...]) -> Cell:
@@ -206,11 +213,3 @@ def _placed(mask: Mask, overlap: Mask, window: Window, shape: tuple[int, ...]) -
     bottom, right = top + small.shape[0], left + small.shape[1]
     whole = top > 0 and left > 0 and bottom < shape[0] and right < shape[1]
     return Cell(top, left, small, np.ascontiguousarray((overlap & mask)[rows]), whole)
-
-
-def _within(window: Window, place: Window) -> Window:
-    """A window of a window, as one of the image."""
-    rows, columns = (
-        slice(outer.start + inner.start, outer.start + inner.stop) for outer, inner in zip(window, place, strict=True)
-    )
-    return rows, columns

@@ -22,6 +22,9 @@ MARGIN = 0.06
 COVERED = 0.7
 """Share of a cell that others cover from which it cannot be told: real cells that meet lie further apart."""
 
+SEEN = 25
+"""Of a centre's heatmap, from which a white cell that lies there hides it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
@@ -41,19 +44,27 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One picture. pixels: uint8 (S, S, 3). classes: uint8 (S, S), 0, 1, 2 or `UNKNOWN`."""
+    """One picture. pixels: uint8 (S, S, 3). classes: uint8 (S, S), 0, 1, 2 or `UNKNOWN`.
+
+    centres: uint8 (S, S), heatmap of the cells, or `UNKNOWN`.
+    """
 
     pixels: NDArray[np.uint8]
     classes: NDArray[np.uint8]
+    centres: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """A square part of a source, float32 (S, S, 3), with its classes, free-standing cells, foreign cells and light."""
+    """A square part of a source, float32 (S, S, 3), with its classes, free-standing cells, foreign cells and light.
+
+    centres: heatmap of the free-standing cells, `UNKNOWN` on all others.
+    """
 
     pixels: artificial.Picture
     classes: NDArray[np.uint8]
     cells: NDArray[np.bool_]
+    centres: NDArray[np.uint8]
     foreign: NDArray[np.bool_]
     light: artificial.Picture
 
@@ -68,7 +79,8 @@ def window(source: Source, top: int, left: int, side: int) -> Window:
     cells = source.cells[grid] & ~outside
     classes[outside] = UNKNOWN
     lamp = source.light()[grid].astype(np.float32)
-    return Window(source.pixels[grid].astype(np.float32), classes, cells, source.foreign[grid], lamp)
+    centres, foreign = source.centres[grid], source.foreign[grid]
+    return Window(source.pixels[grid].astype(np.float32), classes, cells, centres, foreign, lamp)
 
 
 def _mirrored(places: NDArray[np.int64], length: int) -> NDArray[np.int64]:
@@ -93,7 +105,7 @@ def turned(part: Window, rng: np.random.Generator, as_it_was: bool = True) -> Wi
         found = np.rot90(values, turns)
         return np.ascontiguousarray(found[:, ::-1] if mirror else found)
 
-    every = (part.pixels, part.classes, part.cells, part.foreign, part.light)
+    every = (part.pixels, part.classes, part.cells, part.centres, part.foreign, part.light)
     return Window(*map(lay, every))  # type: ignore[arg-type]
 
 
@@ -132,11 +144,12 @@ def covered(cells: NDArray[np.bool_], classes: NDArray[np.uint8]) -> NDArray[np.
 def with_foreign(
     picture: artificial.Picture,
     classes: NDArray[np.uint8],
+    centres: NDArray[np.uint8],
     lamp: artificial.Picture,
     piece: Cutout,
     rng: np.random.Generator,
 ) -> None:
-    """Draw a white cell or a platelet over a picture, in place: it is background, wherever it lies."""
+    """Draw a white cell or a platelet over a picture, in place: background, and a centre that it hides is unknown."""
     side = len(classes)
     turns = int(rng.integers(4))
     passed, mask = np.rot90(piece.passed, turns), np.rot90(piece.mask, turns)
@@ -149,6 +162,9 @@ def with_foreign(
     drawn = passed[inner] * lamp[rows, columns]
     picture[rows, columns] = soft * drawn + (1 - soft) * picture[rows, columns]
     classes[rows, columns][mask[inner]] = 0
+    here = centres[rows, columns]
+    here[mask[inner] & (here > SEEN)] = UNKNOWN
+    here[mask[inner] & (here <= SEEN)] = 0
 
 
 def compose(
@@ -164,17 +180,17 @@ def compose(
     if len(real) and (rng.random() < mixture.real or not len(sources)):
         source = real[int(rng.integers(len(real)))]
         part = turned(window(source, *somewhere(source, side, rng), side), rng)
-        return _finished(part.pixels, part.classes)
+        return _finished(part.pixels, part.classes, part.centres)
     source = sources[int(rng.integers(len(sources)))]
     corner = somewhere(source, side, rng)
     uneven = rng.random() < mixture.uneven
     below = _unequal(window(source, *corner, side), uneven, rng)
-    picture, classes, lamp, layers = below.pixels, below.classes, below.light, [below.cells]
+    picture, classes, lamp, layers = below.pixels, below.classes, below.light, [below]
     if rng.random() < mixture.rouleaux:
         down, right = artificial.rouleau_shift(rng, diameter)
         above = _unequal(window(source, corner[0] - down, corner[1] - right, side), uneven, rng)
         picture, classes = overlaid(below, above, diameter, mixture.absorb, rng)
-        layers.append(above.cells)
+        layers.append(above)
     else:
         for layer in range(2):
             if layer and rng.random() >= mixture.layers:
@@ -187,19 +203,21 @@ def compose(
             picture, classes = overlaid(
                 replace(below, pixels=picture, classes=classes), above, diameter, mixture.absorb, rng
             )
-            layers.append(above.cells)
+            layers.append(above)
     if uneven:
         picture = artificial.patchy(picture, lamp, diameter, rng)
-    hidden = np.any([covered(cells, classes) for cells in layers], axis=0)
+    hidden = np.any([covered(layer.cells, classes) for layer in layers], axis=0)
     picture, classes = picture.copy(), np.where(hidden, UNKNOWN, classes).astype(np.uint8)
+    pasted = [np.where(layer.cells, layer.centres, 0).astype(np.uint8) for layer in layers[1:]]
+    centres = np.asarray(np.maximum.reduce([below.centres, *pasted]))
     for _ in range(int(rng.poisson(mixture.foreign)) if len(pieces) else 0):
-        with_foreign(picture, classes, lamp, pieces[int(rng.integers(len(pieces)))], rng)
-    return _finished(artificial.blurred(picture, artificial.blur_sigma(rng, diameter)), classes)
+        with_foreign(picture, classes, centres, lamp, pieces[int(rng.integers(len(pieces)))], rng)
+    return _finished(artificial.blurred(picture, artificial.blur_sigma(rng, diameter)), classes, centres)
 
 
 def _unequal(part: Window, uneven: bool, rng: np.random.Generator) -> Window:
     return replace(part, pixels=artificial.unequal(part.pixels, part.light, part.cells, rng)) if uneven else part
 
 
-def _finished(picture: artificial.Picture, classes: NDArray[np.uint8]) -> Sample:
-    return Sample(picture.round().clip(0, 255).astype(np.uint8), classes)
+def _finished(picture: artificial.Picture, classes: NDArray[np.uint8], centres: NDArray[np.uint8]) -> Sample:
+    return Sample(picture.round().clip(0, 255).astype(np.uint8), classes, centres)

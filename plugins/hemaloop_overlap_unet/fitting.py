@@ -80,6 +80,7 @@ def fit(
         depth=options.depth,
         decoder=options.decoder,
         diameter=options.diameter,
+        centres=True,
     )
     model = Model(network, description, meaning, options, device)
     figures, notes = measure(model, tune, tuned, data, meaning, options, seed)
@@ -149,7 +150,7 @@ def artificial_figures(
         rng = np.random.default_rng((seed, number, 1))
         mixture = replace(mixture_of(options), real=0.0, uneven=0.0)
         sample = compose(sources, data.pieces, (), mixture, options.window, options.diameter, rng)
-        found = finder.probabilities(Look(sample.pixels, options.diameter, 1.0)).argmax(axis=0)
+        found = finder.see(Look(sample.pixels, options.diameter, 1.0)).classes.argmax(axis=0)
         known = sample.classes != UNKNOWN
         counts += confusion(sample.classes[known], found[known].astype(np.uint8), 3)
     background, cell, overlap = iou_of(counts).tolist()

@@ -1,4 +1,4 @@
-"""Probabilities of the three classes on images of any size, one image at a time."""
+"""Probabilities of the classes and of centres on images of any size, one image at a time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from torch import nn
 
 from hemaloop.networks.arithmetic import Arithmetic
 from hemaloop.plugin import Image
+from hemaloop_overlap_unet.centres import peaks
 from hemaloop_overlap_unet.classical import estimated_diameter, resized, upright
-from hemaloop_overlap_unet.network import CLASSES, network_in_use
+from hemaloop_overlap_unet.network import CLASSES, Architecture, network_in_use
 from hemaloop_overlap_unet.tiles import Tiling, Values, blended
 from hemaloop_overlap_unet.training import as_input
 
@@ -36,16 +37,28 @@ class Look:
     factor: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What a network sees in a look. classes: float32 (3, h, w), probabilities. centres: float32 (h, w), heatmap.
+
+    None where it was not trained to see centres.
+    """
+
+    classes: Values
+    centres: Values | None
+
+
 class Finder:
     """A trained network ready for use. Nothing in it changes after construction, so threads may share it.
 
     diameter: of a cell as the network knows it, px.
     """
 
-    def __init__(self, network: nn.Module, diameter: float, depth: int, arithmetic: Arithmetic) -> None:
+    def __init__(self, network: nn.Module, diameter: float, architecture: Architecture, arithmetic: Arithmetic) -> None:
         self._network = network_in_use(network, arithmetic)
         self._arithmetic = arithmetic
-        self._tiling = Tiling(multiple=2**depth)
+        self._tiling = Tiling(multiple=2**architecture.depth)
+        self._channels = architecture.channels
         self.diameter = diameter
 
     def look(self, image: Image) -> Look:
@@ -55,20 +68,22 @@ class Finder:
         factor = 1.0 if abs(factor - 1) <= CLOSE else factor
         return Look(resized(upright(image), factor), found, factor)
 
-    def probabilities(self, look: Look, mirrored: bool = False) -> Values:
-        """float32 (3, h, w) of a look, summing to 1. mirrored: as the network sees the mirrored picture."""
+    def see(self, look: Look, mirrored: bool = False) -> Seen:
+        """What the network sees. mirrored: as it sees the mirrored picture."""
         if look.diameter <= 0:
-            nothing = np.zeros((CLASSES, *look.pixels.shape[:2]), np.float32)
-            nothing[0] = 1.0
-            return nothing
-        pixels = np.ascontiguousarray(look.pixels[:, ::-1]) if mirrored else look.pixels
-        found = blended(pixels, CLASSES, self._ask, self._tiling)
-        return np.ascontiguousarray(found[:, :, ::-1]) if mirrored else found
+            found: Values = np.zeros((self._channels, *look.pixels.shape[:2]), np.float32)
+            found[0] = 1.0
+        else:
+            pixels = np.ascontiguousarray(look.pixels[:, ::-1]) if mirrored else look.pixels
+            found = blended(pixels, self._channels, self._ask, self._tiling)
+            found = np.ascontiguousarray(found[:, :, ::-1]) if mirrored else found
+        return Seen(found[:CLASSES], found[CLASSES] if self._channels > CLASSES else None)
 
     @torch.inference_mode()
     def _ask(self, tile: NDArray[np.uint8]) -> Values:
-        logits = self._network(as_input(tile[None], self._arithmetic).to(self._arithmetic.dtype))
-        return np.asarray(torch.softmax(logits[0].float(), dim=0).cpu().numpy())
+        logits = self._network(as_input(tile[None], self._arithmetic).to(self._arithmetic.dtype))[0].float()
+        found = torch.cat([torch.softmax(logits[:CLASSES], dim=0), torch.sigmoid(logits[CLASSES:])])
+        return np.asarray(found.cpu().numpy())
 
 
 def at_size(probabilities: Values, height: int, width: int) -> Sequence[Values]:
@@ -85,3 +100,12 @@ def most_likely(probabilities: Values, height: int, width: int) -> NDArray[np.ui
     classes = (one > background).astype(np.uint8)
     classes[two > np.maximum(background, one)] = 2
     return classes
+
+
+def centres_of(seen: Seen, look: Look, height: int, width: int) -> NDArray[np.float32] | None:
+    """Centres of the cells (N, 2), x and y in px of the image of height and width; None where it sees none."""
+    if seen.centres is None:
+        return None
+    found = peaks(seen.centres, look.diameter * look.factor) + np.float32(0.5)
+    h, w = seen.centres.shape
+    return np.asarray(found * (width / w, height / h), np.float32)

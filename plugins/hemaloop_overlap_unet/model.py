@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,24 @@ from hemaloop_overlap_unet.artifact import Description
 from hemaloop_overlap_unet.cells import Cells, find_cells
 from hemaloop_overlap_unet.classical import segment
 from hemaloop_overlap_unet.features import image_features
-from hemaloop_overlap_unet.inference import Finder, Look, most_likely
+from hemaloop_overlap_unet.inference import Finder, Look, Seen, centres_of, most_likely
 from hemaloop_overlap_unet.meaning import Meaning
 from hemaloop_overlap_unet.options import OverlapUNetOptions
 from hemaloop_overlap_unet.relevance import classical_worth, relevance
 from hemaloop_overlap_unet.tidying import tidied
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """classes: uint8 (H, W), at the image's size. centres: (N, 2) px of the image.
+
+    Where a network was asked: centres, and what both come from.
+    """
+
+    classes: NDArray[np.uint8]
+    centres: NDArray[np.float32] | None = None
+    look: Look | None = None
+    seen: Seen | None = None
 
 
 class Model:
@@ -45,7 +59,7 @@ class Model:
         self._finder: Finder | None = None
         if network is not None:
             arithmetic = arithmetic_for(device, options.precision)
-            self._finder = Finder(network, description.diameter, description.depth, arithmetic)
+            self._finder = Finder(network, description.diameter, description.architecture, arithmetic)
 
     @property
     def finder(self) -> Finder:
@@ -56,26 +70,25 @@ class Model:
 
     def predict(self, image: Image, index: int = 0) -> ClassMap:
         """The three-class map of one image. Raises `ImageError` where it is not uint8 (H, W, 3)."""
-        image = checked_image(image, index)
-        return ClassMap(self._meaning.values(self._classes(image)[0]))
+        return self._map(self._found(checked_image(image, index)))
 
-    def _classes(self, image: Image) -> tuple[NDArray[np.uint8], Look | None, NDArray[np.float32] | None]:
-        """Classes at the image's size, and what they come from where a network was asked."""
+    def _found(self, image: Image) -> _Found:
         height, width = image.shape[:2]
         if self._finder is None:
             found = segment(image)
-            return tidied(found.red.astype(np.uint8), found.diameter), None, None
+            return _Found(tidied(found.red.astype(np.uint8), found.diameter))
         look = self._finder.look(image)
-        probabilities = self._finder.probabilities(look)
-        return tidied(most_likely(probabilities, height, width), look.diameter), look, probabilities
+        seen = self._finder.see(look)
+        classes = tidied(most_likely(seen.classes, height, width), look.diameter)
+        return _Found(classes, centres_of(seen, look, height, width), look, seen)
 
-    def cells(self, classes: ClassMap) -> Cells:
-        """The individual cells of a map of this project."""
-        return find_cells(self._meaning.classes(classes.labels))
+    def _map(self, found: _Found) -> ClassMap:
+        return ClassMap(self._meaning.values(found.classes), found.centres)
 
     def prepare(self, image: Image) -> Cells:
         """The map of an image and its cells, for prompts."""
-        return find_cells(self._classes(checked_image(image, 0))[0])
+        found = self._found(checked_image(image, 0))
+        return find_cells(found.classes, found.centres)
 
     def prompt(self, cells: Cells, prompt: Prompt) -> ClassMap:
         """The cells that mostly lie in a drawn box, cut to it, and those under positive points, whole.
@@ -102,15 +115,16 @@ class Model:
     def score(self, image: Image, index: int = 0) -> Scored:
         """The map, its measurements, and how much the image is worth labelling."""
         image = checked_image(image, index)
-        classes, look, probabilities = self._classes(image)
-        cells = find_cells(classes)
-        if look is None or probabilities is None:
-            worth = classical_worth(classes, cells, self._meaning, self._options, image)
+        found = self._found(image)
+        cells = find_cells(found.classes, found.centres)
+        if found.look is None or found.seen is None:
+            worth = classical_worth(found.classes, cells, self._meaning, self._options, image)
         else:
-            mirrored = self.finder.probabilities(look, mirrored=True)
-            worth = relevance(probabilities, mirrored, look, cells, self._meaning, self._options, image)
+            mirrored = self.finder.see(found.look, mirrored=True)
+            looks = found.seen.classes, mirrored.classes
+            worth = relevance(*looks, found.look, cells, self._meaning, self._options, image)
         return Scored(
-            ClassMap(self._meaning.values(classes)),
+            self._map(found),
             worth.value,
             worth.marks,
             worth.parts,

@@ -23,15 +23,21 @@ WIDTHS = (256, 128, 64, 32, 16)
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What decides the shapes of the weights."""
+    """What decides the shapes of the weights. centres: whether a heatmap of the cells' centres follows the classes."""
 
     encoder: EncoderName
     depth: int
     decoder: DecoderName
+    centres: bool = True
+
+    @property
+    def channels(self) -> int:
+        """Maps that come out."""
+        return CLASSES + self.centres
 
 
 def build(architecture: Architecture, pretrained: bool = False) -> nn.Module:
-    """A network (N, 3, H, W) -> logits (N, 3, H, W), H and W multiples of 2 ** depth, with first weights at random.
+    """A network (N, 3, H, W) -> logits (N, channels, H, W), H and W multiples of 2 ** depth, with first weights drawn.
 
     pretrained: the encoder's weights of ImageNet. Raises `StoreError` where these cannot be had.
     """
@@ -42,7 +48,7 @@ def build(architecture: Architecture, pretrained: bool = False) -> nn.Module:
             encoder_depth=depth,
             encoder_weights="imagenet" if pretrained else None,
             decoder_channels=WIDTHS[-depth:],
-            classes=CLASSES,
+            classes=architecture.channels,
         )
     except (OSError, RuntimeError) as error:
         if not pretrained:

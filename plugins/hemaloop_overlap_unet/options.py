@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from hemaloop.plugin import PluginOptions, option
 
-VERSION = "1.0"
+VERSION = "1.1"
 """Of the family's code; part of every artifact."""
 
 EncoderName = Literal["resnet18", "resnet34", "resnet50"]

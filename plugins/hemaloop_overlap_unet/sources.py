@@ -13,6 +13,7 @@ from skimage.measure import regionprops
 
 from hemaloop.plugin import UNKNOWN, Image
 from hemaloop.stain import light
+from hemaloop_overlap_unet.centres import heatmap
 from hemaloop_overlap_unet.classical import ENOUGH, FINE_DIAMETER, Segmentation, grown, overlooked, resized, segment
 from hemaloop_overlap_unet.morphology import disc, remove_small, resized_classes, without_large_holes
 from hemaloop_overlap_unet.stains import NUCLEUS_AREA
@@ -36,13 +37,14 @@ class Source:
     """One image at the working magnification.
 
     pixels: uint8 (H, W, 3). classes: uint8 (H, W), 0, 1, 2 or `UNKNOWN`. cells: bool (H, W), the free-standing cells
-    that do not touch the frame. foreign: bool (H, W), white cells and platelets. lamp: uint8 (h, w, 3), light beside
-    the cells, smaller.
+    that do not touch the frame. centres: uint8 (H, W), their heatmap, `UNKNOWN` on all other cells. foreign: bool (H,
+    W), white cells and platelets. lamp: uint8 (h, w, 3), light beside the cells, smaller.
     """
 
     pixels: NDArray[np.uint8]
     classes: NDArray[np.uint8]
     cells: NDArray[np.bool_]
+    centres: NDArray[np.uint8]
     foreign: NDArray[np.bool_]
     lamp: NDArray[np.uint8]
 
@@ -102,7 +104,9 @@ def make_source(image: Image, classes: NDArray[np.uint8], found: Segmentation, d
     lamp = np.stack([light(pixels[..., channel].astype(np.float32), diameter) for channel in range(3)], axis=2)
     coarse = np.asarray(Pillow.fromarray(lamp.clip(0, 255).astype(np.uint8)).resize(size, Pillow.Resampling.BOX))
     foreign = grown(found.foreign, height, width)
-    return Source(np.ascontiguousarray(pixels), small.copy(), free_standing(small), foreign, coarse)
+    cells = free_standing(small)
+    centres = np.where((small > 0) & ~cells, UNKNOWN, heatmap(cells, diameter)).astype(np.uint8)
+    return Source(np.ascontiguousarray(pixels), small.copy(), cells, centres, foreign, coarse)
 
 
 def trusted_classes(image: Image) -> NDArray[np.uint8]:

@@ -18,7 +18,9 @@ from torch.nn import functional as F
 from hemaloop.errors import TrainingDiverged
 from hemaloop.networks.arithmetic import Arithmetic
 from hemaloop.plugin import UNKNOWN, Progress
+from hemaloop_overlap_unet.centres import FULL
 from hemaloop_overlap_unet.compose import Sample
+from hemaloop_overlap_unet.network import CLASSES
 
 WARM_UP = 0.08
 """Share of the training in which the learning rate rises (one cycle, as fastai's default)."""
@@ -64,11 +66,11 @@ def as_input(pixels: NDArray[np.uint8], arithmetic: Arithmetic) -> Tensor:
 
 
 def batches(compose: Callable[[int], Sample], batch_size: int, steps: int) -> Iterator[tuple[NDArray[np.uint8], ...]]:
-    """Pixels (N, S, S, 3) and classes (N, S, S). Each picture depends on its number alone."""
+    """Pixels (N, S, S, 3), classes and centres (N, S, S). Each picture depends on its number alone."""
 
     def batch(step: int) -> tuple[NDArray[np.uint8], ...]:
         samples = [compose(step * batch_size + place) for place in range(batch_size)]
-        return np.stack([one.pixels for one in samples]), np.stack([one.classes for one in samples])
+        return tuple(np.stack([getattr(one, name) for one in samples]) for name in ("pixels", "classes", "centres"))
 
     with ThreadPoolExecutor(1, thread_name_prefix="pictures") as ahead:
         coming = ahead.submit(batch, 0)
@@ -95,6 +97,13 @@ def dice_loss(logits: Tensor, classes: Tensor) -> Tensor:
     """
     loss: Tensor = _DICE(logits.float(), classes.long())
     return loss
+
+
+def centre_loss(logits: Tensor, centres: Tensor) -> Tensor:
+    """Binary cross-entropy with the heatmap, mean over what is known. logits: (N, H, W), centres: uint8 (N, H, W)."""
+    known = centres != UNKNOWN
+    losses = F.binary_cross_entropy_with_logits(logits.float(), centres.float() / FULL, reduction="none")
+    return (losses * known).sum() / known.sum().clamp(min=1)
 
 
 class RunningAverage:
@@ -133,7 +142,7 @@ def train(
     epochs: list[dict[str, float]] = []
     losses: list[float] = []
     done = 0.0
-    for step, (pixels, classes) in enumerate(batches(compose, course.batch_size, course.steps), 1):
+    for step, (pixels, classes, centres) in enumerate(batches(compose, course.batch_size, course.steps), 1):
         rate = learning_rate(course.learning_rate, done)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -141,8 +150,9 @@ def train(
             arithmetic.device.type, arithmetic.dtype, enabled=arithmetic.dtype == torch.bfloat16, cache_enabled=False
         ):
             logits = network(as_input(pixels, arithmetic))
-        truth = torch.from_numpy(classes).to(arithmetic.device)
-        loss = cross_entropy(logits, truth)
+        truth, heat = (torch.from_numpy(values).to(arithmetic.device) for values in (classes, centres))
+        logits, peaks = logits[:, :CLASSES], logits[:, CLASSES]
+        loss = cross_entropy(logits, truth) + centre_loss(peaks, torch.where(truth == UNKNOWN, UNKNOWN, heat))
         if course.dice > 0:
             loss = loss + course.dice * dice_loss(logits, truth)
         losses.append(float(loss.detach()))

@@ -128,8 +128,10 @@ def test_labels_that_the_project_does_not_have_are_left_out() -> None:
     found = align(Detections.truth(np.tile([0, 0, 5, 5], (3, 1)), [0, 1, 2]), ("a", "x", "b"), ("b", "a"))
     assert isinstance(found, Detections)
     assert found.labels.tolist() == [1, 0]
-    masks = align(ClassMap(np.array([[0, 1, 2, 3]], np.uint8)), ("a", "x", "b"), ("b", "a"))
+    centres = np.array([[1.5, 0.5]], np.float32)
+    masks = align(ClassMap(np.array([[0, 1, 2, 3]], np.uint8), centres), ("a", "x", "b"), ("b", "a"))
     assert isinstance(masks, ClassMap)
+    assert masks.centres is centres
     assert masks.labels.tolist() == [[0, 2, 0, 1]]
     classes = align(Classification(np.array([0.2, 0.6, 0.2], np.float32)), ("a", "x", "b"), ("b", "a"))
     assert isinstance(classes, Classification)

@@ -31,6 +31,15 @@ def drawer() -> SegmentationReport:
     return evaluate_maps([ClassMap(crop.classes) for crop in twice], again, LABELS)
 
 
+def cut(whole: ClassMap, window: tuple[slice, slice]) -> ClassMap:
+    """A part of a map, with the centres that lie on it."""
+    labels = np.ascontiguousarray(whole.labels[window])
+    if whole.centres is None:
+        return ClassMap(labels)
+    moved = whole.centres - np.array([window[1].start, window[0].start], np.float32)
+    return ClassMap(labels, moved[((moved >= 0) & (moved < labels.shape[::-1])).all(axis=1)])
+
+
 def measure(plugin: Plugin, crops: Sequence[Crop]) -> SegmentationReport:
     """Whole images are predicted, and the outlined parts cut out."""
     found, counted = [], []
@@ -38,7 +47,7 @@ def measure(plugin: Plugin, crops: Sequence[Crop]) -> SegmentationReport:
         [one] = plugin.predict([crop.pixels(DATA)])
         if not isinstance(one, ClassMap):
             raise TypeError(f"{type(plugin).__name__}: found {type(one).__name__}, expected masks")
-        part = ClassMap(np.ascontiguousarray(one.labels[crop.window()]))
+        part = cut(one, crop.window())
         found.append(part)
         counted.append(len(plugin.cells(part) or ()))
     truths = [ClassMap(crop.classes) for crop in crops]

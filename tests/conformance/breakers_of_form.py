@@ -292,6 +292,20 @@ class MeaninglessValue(RememberingMaps):
         return found
 
 
+class CentresOfTheNetwork(RememberingMaps):
+    """Centres on what the network saw, which was four times as large."""
+
+    def _recall(self, kept: Any, height: int, width: int) -> Prediction:
+        found = super()._recall(kept, height, width)
+        y, x = np.nonzero(found.labels)
+        return replace(found, centres=(4 * np.stack([x, y], axis=1)).astype(np.float32))
+
+
+class DoubleCentres(RememberingMaps):
+    def _recall(self, kept: Any, height: int, width: int) -> Prediction:
+        return replace(super()._recall(kept, height, width), centres=np.zeros((1, 2)))
+
+
 class SmallMap(RememberingMaps):
     """The network's size instead of the image's."""
 

@@ -11,6 +11,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from safetensors.torch import load_file, save_file
+from scipy import ndimage
 
 from hemaloop.errors import DatasetError, ImageError, NotFitted, OptionError, StoreError
 from hemaloop.formats import Examples, read_dataset
@@ -18,13 +20,14 @@ from hemaloop.measuring import map_report
 from hemaloop.plugin import UNKNOWN, ClassMap, Example, Silent
 from hemaloop.synthetic import render_smear
 from hemaloop_overlap_unet import CLASSICAL, STARTER, OverlapUNet
+from hemaloop_overlap_unet.centres import FULL
 from hemaloop_overlap_unet.classical import segment
 from hemaloop_overlap_unet.compose import Mixture, Window, compose, covered, overlaid, turned, window
 from hemaloop_overlap_unet.meaning import meaning_of
 from hemaloop_overlap_unet.morphology import resized_classes
-from hemaloop_overlap_unet.sources import Source, make_source
+from hemaloop_overlap_unet.sources import Cutout, Source, make_source
 from hemaloop_overlap_unet.tiles import Tiling, blended
-from hemaloop_overlap_unet.training import dice_loss
+from hemaloop_overlap_unet.training import centre_loss, dice_loss
 from hemaloop_overlap_unet.truth import truth_classes
 
 LABELS = ("RBC", "Overlap")
@@ -229,12 +232,74 @@ def test_where_a_cell_lies_on_a_white_cell_nothing_is_known() -> None:
     rows, columns = np.mgrid[:64, :64]
     white, red = np.hypot(rows - 32, columns - 24) < 14, np.hypot(rows - 32, columns - 44) < 12
     nothing = np.zeros((64, 64), bool)
-    below = Window(np.where(white[..., None], dark, paper), nothing.astype(np.uint8), nothing, white, paper)
-    above = Window(np.where(red[..., None], dark, paper), red.astype(np.uint8), red, nothing, paper)
+    below = Window(
+        np.where(white[..., None], dark, paper),
+        nothing.astype(np.uint8),
+        nothing,
+        nothing.astype(np.uint8),
+        white,
+        paper,
+    )
+    above = Window(
+        np.where(red[..., None], dark, paper), red.astype(np.uint8), red, nothing.astype(np.uint8), nothing, paper
+    )
     _, classes = overlaid(below, above, 24, 0.5, np.random.default_rng(0))
     assert (classes[white & red] == UNKNOWN).all()
     assert (classes[red & ~white] == 1).all()
     assert (classes[~red] == 0).all()
+
+
+def test_pictures_know_the_centres_of_their_cells_and_not_those_that_are_hidden() -> None:
+    [source] = sources(range(1))
+    assert (source.centres[(source.classes == 1) & ~source.cells] == UNKNOWN).all(), "cells in clumps"
+    one = compose([source], [], [], Mixture(rouleaux=1, uneven=0), 128, 20, np.random.default_rng(1))
+    shown = ndimage.label(one.centres == FULL)[1]
+    assert shown >= 2, "each cell twice"
+    assert (one.classes[one.centres == FULL] > 0).all()
+    over = Cutout(np.full((96, 96, 3), 0.4, np.float32), np.ones((96, 96), bool))
+    white = compose([source], [over], [], Mixture(rouleaux=1, uneven=0, foreign=8), 128, 20, np.random.default_rng(1))
+    assert not (white.centres[white.classes == 0] == FULL).any()
+    assert ((white.centres == UNKNOWN) & (white.classes == 0)).any()
+
+
+def test_what_nobody_knows_of_a_heatmap_is_not_learned() -> None:
+    logits = torch.tensor([[[2.0, -1.0, 3.0]]])
+    centres = torch.tensor([[[FULL, 0, UNKNOWN]]], dtype=torch.uint8)
+    expected = (np.log1p(np.exp(-2)) + np.log1p(np.exp(-1))) / 2
+    assert float(centre_loss(logits, centres)) == pytest.approx(expected, rel=1e-5)
+    assert float(centre_loss(logits, torch.full_like(centres, UNKNOWN))) == 0
+
+
+def test_a_prediction_names_centres_and_cells_go_by_them(fitted: OverlapUNet) -> None:
+    [found] = fitted.predict([render_smear(seed=5, width=160, height=128).image])
+    assert isinstance(found, ClassMap)
+    assert found.centres is not None
+    inside = np.array([x.mean(axis=0) for x in (cell.outline for cell in fitted.cells(found))])
+    told = replace(found, centres=np.concatenate([found.centres, inside + np.float32(3), inside - np.float32(3)]))
+    assert len(fitted.cells(told)) > len(fitted.cells(found))
+
+
+def test_a_model_of_before_centres_were_seen_still_loads_and_parts_cells_by_their_shape(
+    fitted: OverlapUNet, tmp_path: Path
+) -> None:
+    fitted.save(tmp_path)
+    weights = load_file(tmp_path / "unet.safetensors")
+    head = {name: value[:3].contiguous() for name, value in weights.items() if name.startswith("segmentation_head")}
+    save_file({**weights, **head}, tmp_path / "unet.safetensors")
+    written = json.loads((tmp_path / "unet.json").read_text("utf-8"))
+    assert written.pop("centres") is True
+    (tmp_path / "unet.json").write_text(json.dumps({**written, "version": "1.0"}), "utf-8")
+    before = OverlapUNet(LABELS, OverlapUNet.quick_options)
+    before.load(tmp_path)
+    image = render_smear(seed=5, width=160, height=128).image
+    [old], [new] = before.predict([image]), fitted.predict([image])
+    assert isinstance(old, ClassMap)
+    assert isinstance(new, ClassMap)
+    assert old.centres is None
+    assert np.array_equal(old.labels, new.labels)
+    assert before.cells(old)
+    before.save(tmp_path)
+    assert set(load_file(tmp_path / "unet.safetensors")) == set(weights)
 
 
 def test_a_cell_that_others_cover_almost_wholly_is_told() -> None:

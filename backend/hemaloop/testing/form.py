@@ -64,7 +64,8 @@ def _form_fault(prediction: Prediction, image: Image, labels: int) -> str:
             "scores": ("float32", (count,)),
         }
     elif isinstance(prediction, ClassMap):
-        expected = {"labels": ("uint8", (height, width))}
+        count = 0 if prediction.centres is None else len(prediction.centres)
+        expected = {"labels": ("uint8", (height, width)), "centres": ("float32", (count, 2))}
     else:
         expected = {"probabilities": ("float32", (labels,))}
     for name, array in arrays(prediction).items():
@@ -75,7 +76,7 @@ def _form_fault(prediction: Prediction, image: Image, labels: int) -> str:
 
 
 def check_arrays_have_their_shape_and_type(subject: Subject) -> None:
-    """Boxes float32 (N, 4), labels int64 (N,), scores float32 (N,); class maps uint8 (H, W); probabilities (C,)."""
+    """Boxes float32 (N, 4), scores (N,), centres (N, 2), labels int64 (N,); maps uint8 (H, W); probabilities (C,)."""
     for image, prediction in _answers(subject):
         fault = _form_fault(prediction, image, len(subject.labels))
         demand(not fault, f"{fault}: convert with .astype, and mind that (H, W) is the image's own size")
@@ -113,6 +114,19 @@ def check_boxes_lie_inside(subject: Subject) -> None:
             fault = _box_fault(found, image)
             demand(
                 not fault, f"0 <= x1 < x2 <= W and 0 <= y1 < y2 <= H: {fault}; clip to the image, then drop empty ones"
+            )
+
+
+def check_centres_lie_inside(subject: Subject) -> None:
+    """Centres of a class map lie on the image: 0 <= x <= W and 0 <= y <= H."""
+    for image, found in _well_formed(subject):
+        if isinstance(found, ClassMap) and found.centres is not None:
+            height, width = image.shape[:2]
+            beside = int(((found.centres < 0) | (found.centres > (width, height))).any(axis=1).sum())
+            demand(
+                beside == 0,
+                f"{beside} of {len(found.centres)} centres lie beside {width}x{height} px: give x before y, in "
+                "px of the image and not of what the network saw",
             )
 
 

@@ -34,16 +34,21 @@ def arrays(prediction: Prediction) -> Mapping[str, NDArray[Any]]:
     if isinstance(prediction, Detections):
         return {"boxes": prediction.boxes, "labels": prediction.labels, "scores": prediction.scores}
     if isinstance(prediction, ClassMap):
-        return {"labels": prediction.labels}
+        centres = {} if prediction.centres is None else {"centres": prediction.centres}
+        return {"labels": prediction.labels, **centres}
     return {"probabilities": prediction.probabilities}
 
 
 def same(first: Prediction, second: Prediction, tolerance: float = 1e-5) -> bool:
     """Whether two predictions agree: same variant and shapes, every number within `tolerance` of the largest one."""
-    return type(first) is type(second) and all(
-        a.shape == b.shape
-        and np.allclose(a, b, rtol=tolerance, atol=tolerance * max(1.0, float(np.abs(a).max(initial=0))))
-        for a, b in zip(arrays(first).values(), arrays(second).values(), strict=True)
+    return (
+        type(first) is type(second)
+        and arrays(first).keys() == arrays(second).keys()
+        and all(
+            a.shape == b.shape
+            and np.allclose(a, b, rtol=tolerance, atol=tolerance * max(1.0, float(np.abs(a).max(initial=0))))
+            for a, b in zip(arrays(first).values(), arrays(second).values(), strict=True)
+        )
     )
 
 
