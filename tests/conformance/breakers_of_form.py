@@ -302,8 +302,11 @@ class CentresOfTheNetwork(RememberingMaps):
 
 
 class DoubleCentres(RememberingMaps):
+    """Centres in float64 for smears."""
+
     def _recall(self, kept: Any, height: int, width: int) -> Prediction:
-        return replace(super()._recall(kept, height, width), centres=np.zeros((1, 2)))
+        found = super()._recall(kept, height, width)
+        return replace(found, centres=np.zeros((1, 2))) if width == 160 else found
 
 
 class SmallMap(RememberingMaps):
