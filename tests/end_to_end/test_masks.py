@@ -9,11 +9,12 @@ from hemaloop.demo.stack import Stack
 from hemaloop.labelconfig import parse_label_config
 from hemaloop.plugin import ClassMap
 from hemaloop.project_setup import shipped_config
+from hemaloop_overlap_unet import OverlapUNet
 from running import Project
 
 pytestmark = pytest.mark.label_studio
 
-VERSION = "overlap_unet-rbc_overlap_classical-starter-1.0"
+VERSION = f"overlap_unet-rbc_overlap_classical-starter-{OverlapUNet.version}"
 
 
 def test_tasks_have_masks_and_a_cell_count_before_anybody_labelled(stack: Stack) -> None:
