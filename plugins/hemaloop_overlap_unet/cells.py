@@ -15,7 +15,7 @@ from skimage.measure import find_contours, perimeter_crofton, regionprops
 from hemaloop.plugin import FoundCell
 from hemaloop.stain import Mask, middles
 from hemaloop_overlap_unet.morphology import EIGHT, Classes
-from hemaloop_overlap_unet.parting import Part, Window, split, split_at_centres, within
+from hemaloop_overlap_unet.parting import Window, split_at_centres, within
 
 CUT_OFF = 0.3
 """Area below which what the frame cuts off is not counted: on cbc/Training nearly nobody boxed such a rest."""
@@ -187,22 +187,19 @@ def find_cells(classes: Classes, centres: NDArray[np.float32] | None = None) -> 
     if diameter <= 0:
         return Cells(classes, (), 0.0)
     parts, _ = ndimage.label(classes > 0, EIGHT)
+    points = np.floor(np.zeros((0, 2)) if centres is None else centres).astype(np.int64)
+    points = points[((points >= 0) & (points < parts.shape[::-1])).all(axis=1)]
+    owners = parts[points[:, 1], points[:, 0]]
     cells: list[Cell] = []
     for number, window in enumerate(ndimage.find_objects(parts), 1):
         inside = parts[window] == number
         clump = np.where(inside, classes[window], 0).astype(np.uint8)
-        for place, mask in split(clump, diameter) if centres is None else _centred(clump, diameter, centres, window):
+        own = points[owners == number] - (window[1].start, window[0].start)
+        for place, mask in split_at_centres(clump, diameter, own):
             cell = _placed(mask, clump[place] == 2, within(window, place), classes.shape)
             if cell.whole or cell.area >= CUT_OFF * np.pi / 4 * diameter**2:
                 cells.append(cell)
     return Cells(classes, tuple(cells), diameter)
-
-
-def _centred(clump: Classes, diameter: float, centres: NDArray[np.float32], window: Window) -> list[Part]:
-    """The cells of a window of the image, by the centres that lie on its clump."""
-    own = np.floor(centres).astype(np.int64) - (window[1].start, window[0].start)
-    own = own[((own >= 0) & (own < clump.shape[::-1])).all(axis=1)]
-    return split_at_centres(clump, diameter, own[clump[own[:, 1], own[:, 0]] > 0])
 
 
 def _placed(mask: Mask, overlap: Mask, window: Window, shape: tuple[int, ...]) -> Cell:

@@ -36,7 +36,7 @@ def split(clump: Classes, diameter: float) -> list[Part]:
     """The cells of one connected object."""
     usual = np.pi / 4 * diameter**2
     whole = clump > 0
-    everywhere = _everywhere(clump)
+    everywhere = slice(0, clump.shape[0]), slice(0, clump.shape[1])
     if not (clump == 2).any() and whole.sum() < CLUMP * usual:
         return [(everywhere, whole)]
     single, shared = ndimage.label(clump == 1)[0], ndimage.label(clump == 2, EIGHT)[0]
@@ -88,10 +88,6 @@ def split_at_centres(clump: Classes, diameter: float, centres: NDArray[np.int64]
         reached = np.hypot(y - rows[number - 1], x - columns[number - 1]) <= REACH * diameter
         found.append((near, (nearest[near] == number) | (np.isin(shared[near], joined) & reached)))
     return found
-
-
-def _everywhere(clump: Classes) -> Window:
-    return slice(0, clump.shape[0]), slice(0, clump.shape[1])
 
 
 def _round(places: Sequence[Window], shape: tuple[int, ...]) -> Window:

@@ -26,7 +26,7 @@ def seen(*middles: tuple[float, float]) -> NDArray[np.float32]:
 def test_a_heatmap_is_full_at_the_centre_of_each_cell_and_falls_to_its_outline() -> None:
     drawn = heatmap(discs(*ALONE) > 0, 2 * RADIUS)
     assert [drawn[y, x] for x, y in ALONE] == [FULL] * 3
-    # half a standard deviation of 0.15 diameters is 1.8 px; the outline lies 3.3 of them away
+    # a standard deviation of 0.15 diameters is 3.6 px; the outline lies 3.3 of them away
     assert drawn[80, 20 + 4] == pytest.approx(FULL * np.exp(-((4 / 3.6) ** 2) / 2), abs=1)
     assert drawn[80, 20 + RADIUS] < 0.01 * FULL
     assert not heatmap(np.zeros((9, 9), bool), 24).any()
